@@ -1,0 +1,3 @@
+"""Dynamic Spectrum Mixer."""
+
+__version__ = "0.1.0"
