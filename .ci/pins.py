@@ -18,7 +18,9 @@ BLOCK = re.compile(r"(constraint-dependencies = \[\n).*?(^\])", re.DOTALL | re.M
 def resolve() -> list[str]:
     """Every direct and transitive requirement as `name==version ; marker`, for all extras and groups."""
     command = ["uv", "export", "--no-hashes", "--no-annotate", "--no-header", "--no-emit-project"]
-    lines = subprocess.run([*command, "--all-extras", "--all-groups"], check=True, capture_output=True, text=True).stdout
+    lines = subprocess.run(
+        [*command, "--all-extras", "--all-groups"], check=True, capture_output=True, text=True
+    ).stdout
     return [line.strip() for line in lines.splitlines() if line.strip()]
 
 
