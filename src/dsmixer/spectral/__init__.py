@@ -1,1 +1,29 @@
-"""spectral."""
+"""The mathematics of the mixer: tensors in, tensors out. No parameters, no modules, no complex number leaves this room."""
+
+from dsmixer.spectral.bands import (
+    band_centers,
+    band_energies,
+    band_matrix,
+    band_powers,
+    spectrum_weights,
+)
+from dsmixer.spectral.dct import Basis, Route, dct, dct2, idct, idct2, sine_synthesis, synthesis2
+from dsmixer.spectral.responses import polynomial_response, response_terms
+
+__all__ = [
+    "Basis",
+    "Route",
+    "band_centers",
+    "band_energies",
+    "band_matrix",
+    "band_powers",
+    "dct",
+    "dct2",
+    "idct",
+    "idct2",
+    "polynomial_response",
+    "response_terms",
+    "sine_synthesis",
+    "spectrum_weights",
+    "synthesis2",
+]

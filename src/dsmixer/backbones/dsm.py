@@ -1,0 +1,311 @@
+"""Dynamic Spectrum Mixer: a pyramid of blocks whose tokens meet in the frequency domain.
+
+Paper: Hu & Yu, "Dynamic Spectrum Mixer for Visual Recognition", arXiv 2309.06721. Of it the abstract is at hand: an MLP-like
+backbone, DCT token mixing, a dynamic spectrum weight generation layer. Everything else is our design
+(docs/paper-and-ours.md). Written from scratch; Apache-2.0.
+"""
+
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates, trunc_normal_
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from dsmixer.backbones.timm_private import checkpoint_seq, feature_take_indices
+from dsmixer.layers import Downsample, SpectrumBlock, Stem
+
+__all__ = ["DynamicSpectrumMixer"]  # register_model adds the variants
+
+
+class Stage(nn.Module):
+    """Optional downsampling, then blocks on one token grid; features NCHW in and out, channels last in memory."""
+
+    def __init__(self, in_dim: int, dim: int, stride: int | None, drop_path: list[float], **block: Any) -> None:
+        super().__init__()
+        self.downsample = nn.Identity() if stride is None else Downsample(in_dim, dim, stride)
+        self.blocks = nn.Sequential(*(SpectrumBlock(dim, drop_path=rate, **block) for rate in drop_path))
+        self.grad_checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features of this stage's width and grid."""
+        x_BHWC = self.downsample(x).permute(0, 2, 3, 1)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x_BHWC = checkpoint_seq(self.blocks, x_BHWC)
+        else:
+            x_BHWC = self.blocks(x_BHWC)
+        return x_BHWC.permute(0, 3, 1, 2)
+
+
+class DynamicSpectrumMixer(nn.Module):
+    """The backbone: stem, four stages, norm, head. Any input size, at once and in turn, with the same weights.
+
+    A grid whose sides do not divide by the stride is rounded up, its border completed with zeros (`dsmixer.layers.embed`):
+    a 225 × 97 image at stride 32 gives 8 × 4 tokens.
+
+    Args:
+        in_chans: channels of the images.
+        num_classes: classes of the head; 0 for none.
+        global_pool: ``"avg"``, ``"max"``, ``"avgmax"`` or ``""`` for none.
+        output_stride: 8, 16 or 32. Below the network's own stride the last stages keep their grid instead of halving it.
+        depths: blocks per stage.
+        dims: channels per stage; divisible by 8.
+        stem_stride: 4; 2 or 1 for small images.
+        mlp_ratio: width of the channel MLP over the stage's.
+        init_values: initial layer scale; None for none.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first.
+        mixer: options of `dsmixer.layers.SpectrumMixer`.
+
+    Raises:
+        ValueError: for options that cannot be honoured; from ``forward`` for images that are not (B, in_chans, H, W)
+            floating point with at least one image and one pixel.
+    """
+
+    def __init__(
+        self,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        output_stride: int = 32,
+        depths: tuple[int, ...] = (3, 3, 9, 3),
+        dims: tuple[int, ...] = (96, 192, 384, 768),
+        stem_stride: Literal[1, 2, 4] = 4,
+        mlp_ratio: float = 2.0,
+        init_values: float | None = 0.5,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        mixer: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        strides = _stage_strides(stem_stride, output_stride, len(depths))
+        if len(depths) != len(dims):
+            raise ValueError(f"depths {tuple(depths)} and dims {tuple(dims)} differ in the number of stages")
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.num_features = self.head_hidden_size = dims[-1]
+        self.feature_info: Any = []
+
+        self.stem = Stem(in_chans, dims[0], stem_stride)
+        drop_path = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        block = dict(mlp_ratio=mlp_ratio, init_values=init_values, **(mixer or {}))
+        stages = []
+        reduction, in_dim = stem_stride, dims[0]
+        for index, (dim, stride) in enumerate(zip(dims, strides, strict=True)):
+            stages.append(Stage(in_dim, dim, stride, drop_path[index], **block))
+            reduction, in_dim = reduction * (stride or 1), dim
+            self.feature_info.append(dict(num_chs=dim, reduction=reduction, module=f"stages.{index}"))
+        self.stages = nn.Sequential(*stages)
+        self.head = NormMlpClassifierHead(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Truncated normal projections (std 0.02), zero biases; then the modules that know better."""
+        self.apply(_init_weights)
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """None by name: timm already spares vectors (norms, biases, layer scale)."""
+        return set()
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Parameter groups for layer-wise learning rate decay."""
+        fine = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None)]
+        return dict(stem=r"^stem", blocks=r"^stages\.(\d+)" if coarse else fine)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: recompute the blocks in the backward pass."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        """The last linear layer."""
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None, reset_other: bool = False) -> None:
+        """A fresh classifier for another number of classes; ``reset_other`` also drops the final norm."""
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool, reset_other=reset_other, in_features=self.num_features)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Features of the chosen stages, and the final ones unless ``intermediates_only``.
+
+        Args:
+            x: images.
+            indices: stages to take; the last n for a number, all for None.
+            norm: accepted for timm's sake; the final norm is part of the head, so there is nothing to apply.
+            stop_early: do not run stages behind the last one taken.
+            output_fmt: ``"NCHW"``, the one format of this network.
+            intermediates_only: return the list alone.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt {output_fmt!r} is not supported; use 'NCHW'")
+        take, last = feature_take_indices(len(self.stages), indices)
+        intermediates = []
+        x = self.stem(x)
+        for index, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
+            x = stage(x)
+            if index in take:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages behind the last of ``indices``, and the head; returns the indices kept."""
+        take, last = feature_take_indices(len(self.stages), indices)
+        ends_early = last < len(self.stages) - 1
+        self.stages = self.stages[: last + 1]
+        if ends_early:
+            self.num_features = self.head_hidden_size = self.feature_info[last]["num_chs"]
+        if prune_head or ends_early:
+            self.reset_classifier(0, "", reset_other=True)
+        return take
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Images (B, in_chans, H, W) to the last stage's features (B, C, ceil(H/stride), ceil(W/stride))."""
+        return self.stages(self.stem(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool, normalise and classify features."""
+        return self.head(x, pre_logits=pre_logits)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images to logits (B, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+
+def _stage_strides(stem_stride: int, output_stride: int, num_stages: int) -> list[int | None]:
+    """Stride of each stage's downsampling; None for the first stage, which has none."""
+    if stem_stride not in (1, 2, 4):
+        raise ValueError(f"stem_stride {stem_stride} is not supported; use 1, 2 or 4")
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride {output_stride} is not supported; use 8, 16 or 32")
+    reductions = [stem_stride * 2**index for index in range(num_stages)]
+    return [None, *(2 if reduction <= output_stride else 1 for reduction in reductions[1:])]
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif hasattr(module, "reset_parameters") and not isinstance(module, nn.LayerNorm):
+        module.reset_parameters()
+
+
+def _create(
+    variant: str, pretrained: bool, *, device: Any = None, dtype: torch.dtype | None = None, **kwargs: Any
+) -> DynamicSpectrumMixer:
+    with nullcontext() if device is None else torch.device(device):
+        model = build_model_with_cfg(
+            DynamicSpectrumMixer,
+            variant,
+            pretrained,
+            feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
+            **kwargs,
+        )
+    return model if dtype is None else model.to(dtype)
+
+
+def _cfg(**kwargs: Any) -> dict[str, Any]:
+    return dict(
+        url="",
+        num_classes=1000,
+        input_size=(3, 224, 224),
+        pool_size=(7, 7),
+        crop_pct=0.9,
+        interpolation="bicubic",
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+        first_conv="stem.conv",
+        classifier="head.fc",
+        license="apache-2.0",
+        paper_ids="arXiv:2309.06721",
+        paper_name="Dynamic Spectrum Mixer for Visual Recognition",
+        **kwargs,
+    )
+
+
+# Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224.
+# `dsmixer models` prints them; no ImageNet weights exist yet.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "dsm_test": dict(depths=(1, 1, 2, 1), dims=(16, 32, 48, 64)),
+    "dsm_atto": dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320)),
+    "dsm_femto": dict(depths=(2, 2, 6, 2), dims=(48, 96, 192, 384)),
+    "dsm_pico": dict(depths=(2, 2, 6, 2), dims=(64, 128, 256, 512)),
+    "dsm_nano": dict(depths=(2, 2, 8, 2), dims=(80, 160, 320, 640)),
+    "dsm_tiny": dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768)),
+    "dsm_small": dict(depths=(3, 3, 29, 3), dims=(96, 192, 384, 768)),
+    "dsm_base": dict(depths=(3, 3, 29, 3), dims=(128, 256, 512, 1024)),
+    "dsm_large": dict(depths=(3, 3, 29, 3), dims=(192, 384, 768, 1536)),
+}
+
+default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VARIANTS})
+
+
+@register_model
+def dsm_test(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The smallest: for tests and small images."""
+    return _create("dsm_test", pretrained, **{**VARIANTS["dsm_test"], **kwargs})
+
+
+@register_model
+def dsm_atto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_atto."""
+    return _create("dsm_atto", pretrained, **{**VARIANTS["dsm_atto"], **kwargs})
+
+
+@register_model
+def dsm_femto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_femto."""
+    return _create("dsm_femto", pretrained, **{**VARIANTS["dsm_femto"], **kwargs})
+
+
+@register_model
+def dsm_pico(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_pico."""
+    return _create("dsm_pico", pretrained, **{**VARIANTS["dsm_pico"], **kwargs})
+
+
+@register_model
+def dsm_nano(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_nano."""
+    return _create("dsm_nano", pretrained, **{**VARIANTS["dsm_nano"], **kwargs})
+
+
+@register_model
+def dsm_tiny(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_tiny."""
+    return _create("dsm_tiny", pretrained, **{**VARIANTS["dsm_tiny"], **kwargs})
+
+
+@register_model
+def dsm_small(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_small."""
+    return _create("dsm_small", pretrained, **{**VARIANTS["dsm_small"], **kwargs})
+
+
+@register_model
+def dsm_base(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_base."""
+    return _create("dsm_base", pretrained, **{**VARIANTS["dsm_base"], **kwargs})
+
+
+@register_model
+def dsm_large(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_large."""
+    return _create("dsm_large", pretrained, **{**VARIANTS["dsm_large"], **kwargs})

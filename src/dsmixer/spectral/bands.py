@@ -1,0 +1,97 @@
+"""Frequency bands that mean the same thing at every resolution.
+
+A frequency is measured in cycles per token, f = k / 2n for row k of a length-n DCT, never in bin numbers. Band 0 of an
+axis is DC alone; bands 1 … K - 1 are octaves, low to high: the last holds 1/4 … 1/2 cycles per token, the one below it
+1/8 … 1/4, and so on; band 1 also takes everything lower. Neighbours overlap smoothly and all bands add up to one:
+
+    band_0(f) = [f = 0],   band_j(f) = softmax_j(-(log2 f - c_j)² / 2σ²)  for f > 0,   c_{K-1} = -1.5, c_{j-1} = c_j - 1
+
+The softmax of squared distances never reaches zero, so an octave without a bin of its own (a 7-token axis has nothing
+below 1/14) reads the power of the bin nearest to it instead of nothing. In two dimensions a band is a pair of bands.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dsmixer.spectral.constants import constant, tensor_length
+from dsmixer.spectral.dct import contract
+
+# σ in octaves: a band falls from 90 % to 10 % over 0.54 octaves around its edge.
+BAND_WIDTH = 0.35
+
+
+def band_centers(num_bands: int) -> list[float]:
+    """Centre frequency of each band in cycles per token; 0 for the DC band."""
+    _require_bands(num_bands)
+    return [0.0, *(2 ** (-0.5 - (num_bands - j)) for j in range(1, num_bands))]
+
+
+def band_matrix(n: int, num_bands: int, like: Tensor) -> Float[Tensor, "k n"]:
+    """How much of each frequency of a length-``n`` axis belongs to each band; columns add up to one.
+
+    ``like`` gives dtype and device. Raises ValueError for fewer than 2 bands.
+    """
+    _require_bands(num_bands)
+    return _band_matrix(n, like, num_bands)
+
+
+def band_energies(s_BUVC: Float[Tensor, "b u v c"], num_bands: int) -> Float[Tensor, "b k l c"]:
+    """Energy Σ s² in each band of height × band of width; over all bands it adds up to the energy of the tokens."""
+    return _over_bands(s_BUVC.square(), num_bands, normalized=False)
+
+
+def band_powers(p_BUVC: Float[Tensor, "b u v c"], num_bands: int) -> Float[Tensor, "b k l c"]:
+    """Mean power per frequency in each band, from the power spectrum ``p`` = s²: comparable between resolutions.
+
+    An orthonormal DCT spreads noise evenly, so its mean power per bin does not depend on the size; a DC line collects
+    instead, so it is divided by the length: band (0, 0) reads the squared mean of the tokens.
+    """
+    return _over_bands(p_BUVC, num_bands, normalized=True)
+
+
+def spectrum_weights(gains_BKLG: Float[Tensor, "b k l g"], height: int, width: int) -> Float[Tensor, "b u v g"]:
+    """Weights for every frequency of a ``height`` × ``width`` spectrum from one gain per band: smooth in log frequency.
+
+    Equal gains give equal weights, because the bands add up to one.
+    """
+    num_bands = gains_BKLG.shape[1]
+    weights = contract(band_matrix(width, num_bands, gains_BKLG).transpose(-1, -2), gains_BKLG, 2)
+    return contract(band_matrix(height, num_bands, gains_BKLG).transpose(-1, -2), weights, 1)
+
+
+def _over_bands(p_BUVC: Tensor, num_bands: int, normalized: bool) -> Tensor:
+    _require_bands(num_bands)
+    matrix = _mean_matrix if normalized else _band_matrix
+    height, width = p_BUVC.shape[1:3]
+    return contract(matrix(height, p_BUVC, num_bands), contract(matrix(width, p_BUVC, num_bands), p_BUVC, 2), 1)
+
+
+def _require_bands(num_bands: int) -> None:
+    if num_bands < 2:
+        raise ValueError(f"num_bands is {num_bands}; at least 2 are needed, DC and everything above it")
+
+
+def _log_octaves(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+    """log band_j(f_k) for j ≥ 1; column 0 (DC) holds no band and is to be masked."""
+    k = torch.arange(n, device=device)
+    octave = torch.log2(k.clamp(min=1).to(dtype) / (2 * tensor_length(n, device)).to(dtype))
+    center = torch.arange(1, num_bands, device=device).to(dtype) - (num_bands + 0.5)
+    return torch.log_softmax(-(octave - center[:, None]).square() / (2 * BAND_WIDTH**2), 0)
+
+
+@constant
+def _band_matrix(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+    dc = (torch.arange(n, device=device) == 0).to(dtype)
+    return torch.cat([dc[None], _log_octaves(n, dtype, device, num_bands).exp() * (1 - dc)])
+
+
+@constant
+def _mean_matrix(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+    """Rows of the band matrix divided by their sums, in logarithms: a band far from every bin has a sum that underflows.
+
+    The DC row is divided by the length. A length of 1 has no AC bin: those rows are 0.
+    """
+    dc = (torch.arange(n, device=device) == 0).to(dtype)
+    octaves = torch.softmax(_log_octaves(n, dtype, device, num_bands) + dc * torch.finfo(dtype).min, 1) * (1 - dc)
+    return torch.cat([dc[None] / tensor_length(n, device).to(dtype), octaves])

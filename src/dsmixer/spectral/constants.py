@@ -1,0 +1,54 @@
+"""Matrices that depend on a length alone: built once per size, dtype and device, or inside the graph while it is traced."""
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec
+
+import torch
+from torch import Tensor
+
+# 4 stages × 2 axes × (cosine, sine, bands, two kinds of terms) are 40 matrices an image size; a 56 × 56 one holds 12 kB.
+CACHE_SIZE = 512
+
+P = ParamSpec("P")
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether a constant made now would belong to a graph (export, compile, fake tensors) and must not be cached."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) not in (Tensor, torch.nn.Parameter)
+
+
+def tensor_length(n: int, device: torch.device) -> Tensor:
+    """The length ``n`` as a 0-d int64 tensor.
+
+    Arithmetic on it stays in an exported graph. ``math.sqrt(2 / n)`` would freeze the traced size there: it exports
+    without complaint and is wrong at every other size.
+    """
+    return torch.full((), n, dtype=torch.int64, device=device)
+
+
+def constant(
+    build: Callable[Concatenate[int, torch.dtype, torch.device, P], Tensor],
+) -> Callable[Concatenate[int, Tensor, P], Tensor]:
+    """Turn ``build(n, dtype, device, ...)`` into ``get(n, like, ...)``, cached in eager mode.
+
+    Eager: built in float64 on the CPU, rounded once to the dtype of ``like``, moved to its device, and kept in a cache
+    of `CACHE_SIZE` entries outside every module, so neither ``state_dict`` nor ``pickle`` nor ``deepcopy`` sees it.
+    Traced: built in the graph, float32 or better, with the length as a tensor.
+    """
+
+    @functools.lru_cache(maxsize=CACHE_SIZE)
+    def cached(n: int, dtype: torch.dtype, device: torch.device, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        # A tensor made in inference mode could not be saved for a later backward pass.
+        with torch.inference_mode(False), torch.no_grad():
+            return build(n, torch.float64, torch.device("cpu"), *args, **kwargs).to(device, dtype)
+
+    @functools.wraps(build)
+    def get(n: int, like: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        if not is_traced(like):
+            return cached(n, like.dtype, like.device, *args, **kwargs)
+        working = torch.promote_types(like.dtype, torch.float32)
+        return build(n, working, like.device, *args, **kwargs).to(like.dtype)
+
+    get.cache_info = cached.cache_info  # type: ignore[attr-defined]
+    return get  # type: ignore[return-value]
