@@ -8,7 +8,8 @@ wrong value is reported before anything slow is loaded.
 import ast
 import inspect
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 
@@ -201,10 +202,11 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
 
 
 def field_docs(section: type) -> dict[str, str]:
-    """The text beneath each field of a dataclass; Python keeps no attribute docstrings, so they are read from the source."""
-    body = ast.parse(inspect.getsource(section)).body[0].body  # ty: ignore
+    """The text beneath each field of a dataclass; Python keeps none, so it is read from the source."""
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
     docs = {}
-    for before, after in zip(body, body[1:], strict=False):
+    for before, after in pairwise(definition.body):
         if (
             isinstance(before, ast.AnnAssign)
             and isinstance(before.target, ast.Name)
@@ -215,4 +217,4 @@ def field_docs(section: type) -> dict[str, str]:
     return docs
 
 
-SECTIONS: dict[str, type] = {section.name: section.default_factory for section in fields(Config)}  # ty: ignore
+SECTIONS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}

@@ -97,7 +97,7 @@ def _train(config: Config, folder: Path, resume: bool, command: str) -> int:
     from dsmixer.data.loader import DataError
     from dsmixer.engine.checkpoint import CheckpointError
     from dsmixer.engine.console import Console
-    from dsmixer.engine.loop import TrainingStopped
+    from dsmixer.engine.loop import TrainingError
 
     console = Console()
     try:
@@ -110,7 +110,7 @@ def _train(config: Config, folder: Path, resume: bool, command: str) -> int:
         return complain(str(error))
     try:
         return run.execute(resume, console)
-    except (TrainingStopped, CheckpointError, DataError) as error:
+    except (TrainingError, CheckpointError, DataError) as error:
         return complain(str(error), code=1)
 
 
@@ -138,9 +138,14 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
             f"{len(splits.train.rows)} training images"
         )
     model = build_model(
-        config.model.name, config.model.kwargs, len(splits.classes), data.in_chans, config.model.drop_path_rate,
-        data.image_size, run.seed,
-    )  # fmt: skip
+        config.model.name,
+        config.model.kwargs,
+        num_classes=len(splits.classes),
+        in_chans=data.in_chans,
+        drop_path_rate=config.model.drop_path_rate,
+        image_size=data.image_size,
+        seed=run.seed,
+    )
     if config.model.weights:
         console.say(load_weights(model, config.model.name, Path(config.model.weights)))
     model.to(device)
@@ -150,18 +155,27 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
     mode = "L" if data.in_chans == 1 else "RGB"
     plain = eval_transform(data.image_size, data.mean, data.std)
     augment = train_transform(
-        data.image_size, data.mean, data.std, data.hflip, data.crop_padding, data.crop_scale, data.rotate,
-        data.translate, data.scale, data.rand_augment, data.erase,
-    )  # fmt: skip
+        data.image_size,
+        data.mean,
+        data.std,
+        hflip=data.hflip,
+        crop_padding=data.crop_padding,
+        crop_scale=data.crop_scale,
+        rotate=data.rotate,
+        translate=data.translate,
+        scale=data.scale,
+        rand_augment=data.rand_augment,
+        erase=data.erase,
+    )
     preprocessing = {"in_chans": data.in_chans, "image_size": data.image_size, "mean": data.mean, "std": data.std}
     source = splits.test.source
     task = Classification(
         splits.classes,
-        optim.label_smoothing,
-        data.mixup,
-        data.cutmix,
-        lambda row: source.image(row, mode),
-        preprocessing,
+        label_smoothing=optim.label_smoothing,
+        mixup=data.mixup,
+        cutmix=data.cutmix,
+        picture=lambda row: source.image(row, mode),
+        preprocessing=preprocessing,
     )
     plan = Plan(
         seed=run.seed,
@@ -178,12 +192,11 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
         save_every_seconds=60 * run.save_every_minutes,
     )
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
+    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay)
     return Run(
         folder=folder,
         plan=plan,
-        state=TrainState(
-            model, make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay), averaged
-        ),
+        state=TrainState(model, optimizer, averaged),
         task=task,
         train=Images(splits.train, mode, augment, run.seed),
         val=Images(splits.val, mode, plain, run.seed),

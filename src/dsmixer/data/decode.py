@@ -15,7 +15,7 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
 
     ``mode`` is "RGB" or "L". 16-bit gray is divided by 257, so 65535 becomes 255; an alpha channel is dropped. The size
     is read from the header and refused above ``max_pixels`` before any pixel is decoded. Pillow only: other decoders
-    return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` that begins with ``name``.
+    return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` beginning with ``name``.
     """
     try:
         with warnings.catch_warnings():

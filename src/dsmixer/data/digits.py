@@ -1,5 +1,7 @@
 """The 1,797 handwritten digits of 8x8 pixels that scikit-learn carries (Alpaydin and Kaynak, UCI, 1998)."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -10,7 +12,7 @@ class Digits:
     def __init__(self) -> None:
         from sklearn.datasets import load_digits
 
-        bunch = load_digits()
+        bunch: Any = load_digits()
         self.pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
         self.labels = bunch.target.astype(np.int64)
         self.classes = [str(name) for name in bunch.target_names]

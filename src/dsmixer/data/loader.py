@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -39,7 +39,9 @@ class CountedBatches:
     without replaying any. Every epoch drops the remainder that does not fill a batch.
     """
 
-    def __init__(self, count: int, batch_size: int, batches_per_epoch: int, epochs: int, seed: int, start: int) -> None:
+    def __init__(
+        self, count: int, batch_size: int, *, batches_per_epoch: int, epochs: int, seed: int, start: int
+    ) -> None:
         self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
         self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
@@ -86,13 +88,13 @@ def _calm_worker(_: int) -> None:
 
 
 class Feed:
-    """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one), failures turned into ``DataError``."""
+    """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one); failures are ``DataError``."""
 
     def __init__(self, images: Images, plan: CountedBatches | list[list[Key]], workers: int, timeout: float) -> None:
         self.images, self.plan = images, plan
         self.loader = DataLoader(
             images,
-            batch_sampler=plan,  # ty: ignore
+            batch_sampler=plan,
             collate_fn=_already_a_batch,
             num_workers=workers,
             timeout=timeout if workers else 0,
@@ -122,5 +124,5 @@ def in_order(count: int, batch_size: int) -> list[list[Key]]:
     return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
 
 
-def _already_a_batch(batch: Batch) -> Batch:
+def _already_a_batch(batch: Any) -> Any:
     return batch

@@ -36,7 +36,7 @@ class Splits(NamedTuple):
 
 
 def carve(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (kept, held back), the latter ``fraction`` of every class with at least two members; always the same ones."""
+    """Positions (kept, held back): ``fraction`` of every class with at least two members; always the same ones."""
     random = np.random.Generator(np.random.Philox(SPLIT_SEED))
     held = []
     for label in np.unique(labels):

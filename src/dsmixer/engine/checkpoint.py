@@ -25,7 +25,7 @@ class CheckpointError(RuntimeError):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` completely or not at all: temporary name in the same folder, fsync, rename, fsync the folder."""
+    """Put ``data`` at ``path`` wholly or not at all: temporary name beside it, fsync, rename, fsync the folder."""
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with temporary.open("wb") as file:
@@ -100,7 +100,7 @@ class Checkpoints:
         """Tensors and facts of one step; ``CheckpointError`` unless every byte is what was written."""
         from safetensors.torch import load
 
-        tensor_path, fact_path = self._paths(step)
+        tensor_path, _ = self._paths(step)
         facts = self.facts(step)
         try:
             data = tensor_path.read_bytes()

@@ -1,4 +1,4 @@
-"""The run folder: choosing, emptying and recognizing one. Imports nothing slow: its errors come before torch is loaded."""
+"""The run folder: choosing, emptying and recognizing one. Imports nothing slow: its errors come before torch."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ MADE_HERE = (
 
 
 def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
-    """The folder for a new run, not yet made: ``out``, or the next free runs/NAME-001. ``ValueError`` if it is taken."""
+    """The folder for a new run, not yet made: ``out``, or the next runs/NAME-001. ``ValueError`` if it is taken."""
     if out is None:
         taken = [int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{name}-[0-9][0-9][0-9]")]
         return Path("runs") / f"{name}-{max(taken, default=0) + 1:03d}"

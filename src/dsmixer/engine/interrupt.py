@@ -7,7 +7,7 @@ from types import FrameType
 
 
 class Interrupt:
-    """Within the context, the first signal only sets ``signal``; the loop looks at it between steps. A second ends at once."""
+    """Within the context, the first signal only sets ``signal``, which the loop reads between steps; a second ends."""
 
     def __init__(self) -> None:
         self.signal: int | None = None

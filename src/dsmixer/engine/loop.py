@@ -7,6 +7,7 @@ seeded by (seed, step) before each step. So a run that resumes at step n does wh
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,11 @@ from dsmixer.engine.state import Meter, TrainState
 from dsmixer.tasks.base import Task
 
 
-class TrainingStopped(RuntimeError):
+class TrainingError(RuntimeError):
     """Training cannot go on; the message is one sentence for the user."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818  no error: a person asked
     """A signal asked the run to stop."""
 
 
@@ -57,6 +58,7 @@ class Plan:
 
 
 def fit(
+    *,
     state: TrainState,
     task: Task,
     plan: Plan,
@@ -69,12 +71,13 @@ def fit(
 ) -> None:
     """Train from ``state.step`` to the end of the plan, evaluating and saving after every epoch.
 
-    Raises ``Interrupted`` after saving when a signal came, ``TrainingStopped`` at a loss that is not finite.
+    Raises ``Interrupted`` after saving when a signal came, ``TrainingError`` at a loss that is not finite.
     """
     # reading a loss waits for a GPU, but costs a CPU nothing: there, every step is looked at
     check_every = 1 if device.type == "cpu" else plan.check_every
     pending: list[tuple[int, Tensor, list[int]]] = []
     saved = time.monotonic()
+    judge = partial(evaluate, state.judged, task, val, precision=plan.precision, device=device, interrupt=interrupt)
     while True:
         epochs_done = state.step // plan.steps_per_epoch
         epoch_over = epochs_done > len(state.history)
@@ -83,7 +86,7 @@ def fit(
             stop_unless_finite(pending, plan)
         if epoch_over:
             try:
-                close_epoch(state, plan, evaluate(state.judged, task, val, plan.precision, device, interrupt), task)
+                close_epoch(state, plan, judge(), task)
             except Interrupted:
                 save()  # the epoch's steps are done; a resume begins with its evaluation
                 raise
@@ -107,7 +110,7 @@ def fit(
 def train_step(
     state: TrainState, task: Task, plan: Plan, batches: Iterator[Batch], device: torch.device
 ) -> tuple[Tensor, list[int]]:
-    """One update. Returns whether loss and gradient were finite, as a tensor not yet waited for, and the rows it saw."""
+    """One update. Returns whether loss and gradient were finite, a tensor not yet waited for, and the rows it saw."""
     seed = counted_seed(plan.seed, STEP, state.step)
     seed_generators(seed)
     torch.manual_seed(seed)  # the generators of every GPU as well
@@ -136,9 +139,9 @@ def stop_unless_finite(pending: list[tuple[int, Tensor, list[int]]], plan: Plan)
     """Look at the steps since the last look; nothing was saved in between, so the last checkpoint is a good one."""
     if not all(torch.stack([finite for _, finite, _ in pending]).tolist()):
         step, _, rows = next(entry for entry in pending if not entry[1])
-        raise TrainingStopped(
-            f"loss or gradient is not finite at step {step} (learning rate {plan.rate(step):.3g}, sample rows {rows}); the "
-            "last checkpoint is from before. A lower --optim.lr, a longer --optim.warmup_epochs or a smaller "
+        raise TrainingError(
+            f"loss or gradient is not finite at step {step} (learning rate {plan.rate(step):.3g}, sample rows {rows}); "
+            "the last checkpoint is from before. A lower --optim.lr, a longer --optim.warmup_epochs or a smaller "
             "--optim.clip_grad would help, or a look at these samples"
         )
     pending.clear()
@@ -149,6 +152,7 @@ def evaluate(
     model: nn.Module,
     task: Task,
     batches: Iterable[Batch],
+    *,
     precision: str,
     device: torch.device,
     interrupt: Interrupt,
@@ -165,7 +169,7 @@ def evaluate(
 
 
 def close_epoch(state: TrainState, plan: Plan, val: dict[str, float], task: Task) -> None:
-    """Turn the meter into a row of history, and remember the best epoch; of equals the later, trained at a lower rate."""
+    """Turn the meter into a row of history and remember the best epoch; of equals the later, with its lower rate."""
     epoch = len(state.history) + 1
     images = state.meter.steps * plan.batch_size
     row: dict[str, float] = {"epoch": epoch, "step": state.step, "lr": plan.rate(state.step - 1)}

@@ -1,5 +1,6 @@
 """The optimizer, its learning rate as a function of the step, and the averaged weights."""
 
+import difflib
 import math
 from copy import deepcopy
 
@@ -9,7 +10,7 @@ from torch.optim import Optimizer
 
 
 def learning_rate(step: int, total: int, warmup: int, peak: float, floor: float) -> float:
-    """Rate of step ``step`` of ``total``, counted from 0: linear warm-up to ``peak``, then a half cosine to ``floor``."""
+    """Rate of step ``step`` of ``total``, from 0: linear warm-up to ``peak``, then half a cosine to ``floor``."""
     if step < warmup:
         return peak * (step + 1) / warmup
     progress = (step - warmup) / max(1, total - 1 - warmup)
@@ -20,10 +21,9 @@ def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float, 
     """timm's: it spares biases, norms and ``model.no_weight_decay()``, and groups layers for ``layer_decay``."""
     from timm.optim import create_optimizer_v2, list_optimizers
 
-    if name.lower() not in list_optimizers():
-        import difflib
-
-        close = difflib.get_close_matches(name.lower(), list_optimizers(), 3) or ["adamw", "lamb", "sgd"]
+    known = [str(optimizer) for optimizer in list_optimizers()]
+    if name.lower() not in known:
+        close = difflib.get_close_matches(name.lower(), known, 3) or ["adamw", "lamb", "sgd"]
         raise ValueError(f"optim.name is {name}, which timm does not have; try {', '.join(close)}")
     return create_optimizer_v2(model, opt=name, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
 

@@ -54,8 +54,8 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
         f'model = timm.create_model("{about["architecture"]}", checkpoint_path="model.safetensors", {call})',
         "```",
         "",
-        f"Input: {about['in_chans']}x{about['image_size']}x{about['image_size']}, scaled to 0 to 1, mean {about['mean']}, "
-        f"std {about['std']}. The file's metadata holds this and the class names.",
+        f"Input: {about['in_chans']}x{about['image_size']}x{about['image_size']}, scaled to 0 to 1, "
+        f"mean {about['mean']}, std {about['std']}. The file's metadata holds this and the class names.",
         "",
         "## Run it again, or go on with it",
         "",

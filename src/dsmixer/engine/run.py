@@ -54,16 +54,23 @@ class Run:
                 board.add(row)
             logged = len(self.state.history)
             tensors, facts = self.state.pack()
-            best = self.state.best and int(self.state.best["step"])
+            best = int(self.state.best["step"]) if self.state.best else None
             checkpoints.save(self.state.step, tensors, {**facts, "fixed": self.facts, "hardware": hardware}, best)
 
         with Interrupt() as interrupt:
             try:
                 with console.start(self.plan.steps, self.state.step):
                     fit(
-                        self.state, self.task, self.plan, self._batches(), self._feed(self.val), save, console, interrupt,
-                        self.device,
-                    )  # fmt: skip
+                        state=self.state,
+                        task=self.task,
+                        plan=self.plan,
+                        batches=self._batches(),
+                        val=self._feed(self.val),
+                        save=save,
+                        console=console,
+                        interrupt=interrupt,
+                        device=self.device,
+                    )
                 self._deliver(checkpoints, hardware, console, interrupt)
             except Interrupted:
                 console.say(f"stopped after step {self.state.step}; go on with: dsmixer train --resume {self.folder}")
@@ -94,9 +101,13 @@ class Run:
     def _batches(self) -> Any:
         plan = self.plan
         batches = CountedBatches(
-            len(self.train), plan.batch_size, plan.steps_per_epoch * plan.accumulate, plan.epochs, plan.seed,
-            self.state.step * plan.accumulate,
-        )  # fmt: skip
+            len(self.train),
+            plan.batch_size,
+            batches_per_epoch=plan.steps_per_epoch * plan.accumulate,
+            epochs=plan.epochs,
+            seed=plan.seed,
+            start=self.state.step * plan.accumulate,
+        )
         return iter(Feed(self.train, batches, self.workers, self.worker_timeout))
 
     def _feed(self, images: Images) -> Feed:
@@ -115,7 +126,14 @@ class Run:
             console.warn(f"{error}; delivering the last weights instead of the best")
             weights, best = state.judged.state_dict(), {"epoch": len(state.history)}
         state.judged.load_state_dict(weights)
-        scores = evaluate(state.judged, self.task, self._feed(self.test), self.plan.precision, self.device, interrupt)
+        scores = evaluate(
+            state.judged,
+            self.task,
+            self._feed(self.test),
+            precision=self.plan.precision,
+            device=self.device,
+            interrupt=interrupt,
+        )
         save_weights(self.folder / "model.safetensors", weights, self.about)
         seconds = sum(row["seconds"] for row in state.history)
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size

@@ -10,7 +10,7 @@ from dsmixer.engine.optimizer import AveragedWeights
 
 
 class Meter:
-    """Running means over the steps of an epoch, summed in float64 on the device so that reading waits but adding does not."""
+    """Means over the steps of an epoch, summed in float64 on the device: adding does not wait for it, reading does."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -20,8 +20,8 @@ class Meter:
         """Count one step's scalars."""
         self.steps += 1
         for name, value in values.items():
-            value = value.to(_sum_type(value.device))
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            term = value.to(_sum_type(value.device))
+            self.sums[name] = self.sums[name] + term if name in self.sums else term
 
     def means(self) -> dict[str, float]:
         """Mean of each scalar so far."""

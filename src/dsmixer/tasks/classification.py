@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from dsmixer.data.loader import Batch
@@ -18,8 +18,8 @@ from dsmixer.tasks.base import Task
 class Classification(Task):
     """Single-label classification.
 
-    ``mixup`` and ``cutmix`` are alphas, 0 for off; mixing draws from the global generators, which the engine seeds by the
-    step. ``picture`` gives the image of a row for the sheet of predictions.
+    ``mixup`` and ``cutmix`` are alphas, 0 for off; mixing draws from the global generators, which the engine seeds by
+    the step. ``picture`` gives the image of a row for the sheet of predictions.
     """
 
     score_name = "accuracy"
@@ -27,6 +27,7 @@ class Classification(Task):
     def __init__(
         self,
         classes: list[str],
+        *,
         label_smoothing: float,
         mixup: float,
         cutmix: float,
@@ -49,11 +50,11 @@ class Classification(Task):
         images, targets = batch.images, batch.targets
         if self.mix is None:
             logits = model(images)
-            loss = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+            loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         else:
             images, mixed = self.mix(images, targets)
             logits, targets = model(images), mixed.argmax(1)
-            loss = F.cross_entropy(logits, mixed)
+            loss = cross_entropy(logits, mixed)
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
         return loss, {"loss": loss.detach(), "accuracy": accuracy}
 
@@ -69,7 +70,7 @@ class Classification(Task):
         logits = model(batch.images).float().cpu()
         targets = batch.targets.cpu()
         confidence, predicted = logits.softmax(1).max(1)
-        self.loss_sum += F.cross_entropy(logits, targets, reduction="sum").double().item()
+        self.loss_sum += cross_entropy(logits, targets, reduction="sum").double().item()
         self.accuracy.update(predicted, targets)
         self.confusion.update(predicted, targets)
         self.seen.append(torch.stack([batch.rows.double(), targets.double(), predicted.double(), confidence.double()]))

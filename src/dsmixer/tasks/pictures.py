@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 RIGHT, WRONG = "#2a6f4e", "#b3261e"
 NAMED = 30  # classes beyond which neither names nor counts would be legible
@@ -32,19 +32,18 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
 
 
 def draw_predictions(cells: list[tuple[Image.Image, str, str, float]], path: Path) -> None:
-    """A sheet of (image, true name, predicted name, confidence), mistakes first and in red."""
-    columns = 8
+    """A sheet of (image, true name, predicted name, confidence); mistakes are red, with the truth beneath."""
+    columns, side, text = 8, 112, 40
     rows = max(1, -(-len(cells) // columns))
-    figure = _figure(1.4 * columns, 1.75 * rows + 0.4)
-    figure.suptitle("test images: prediction, confidence; mistakes in red with the truth below", fontsize=10)
-    for place, (image, true, predicted, confidence) in enumerate(cells, 1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.imshow(np.asarray(image), cmap="gray" if image.mode == "L" else None)
-        axes.set_axis_off()
+    sheet = Image.new("RGB", (columns * (side + 12), rows * (side + text)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for place, (image, true, predicted, confidence) in enumerate(cells):
+        left, top = place % columns * (side + 12) + 6, place // columns * (side + text) + 6
+        sheet.paste(image.convert("RGB").resize((side, side), Image.Resampling.NEAREST), (left, top))
         right = true == predicted
-        text = f"{predicted[:18]} {100 * confidence:.0f}%" + ("" if right else f"\nis {true[:18]}")
-        axes.set_title(text, fontsize=8, color=RIGHT if right else WRONG)
-    figure.savefig(path, dpi=100)
+        line = f"{predicted[:13]} {100 * confidence:.0f}%" + ("" if right else f"\nis {true[:15]}")
+        draw.text((left, top + side + 1), line, RIGHT if right else WRONG, font)
+    sheet.save(path)
 
 
 def _figure(width: float, height: float) -> Figure:
