@@ -90,15 +90,17 @@ class OptimConfig:
     weight_decay: float = 0.05
     """Decoupled weight decay; biases, norms and what the model lists in no_weight_decay are spared."""
     layer_decay: float | None = None
-    """Factor on the learning rate from each layer to the one below it; none is off."""
+    """Factor on the learning rate from each layer to the one below it; null is off."""
     clip_grad: float | None = 1.0
-    """Largest norm of the gradient; none is off."""
+    """Largest norm of the gradient; null is off."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one step."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     ema_decay: float = 0.0
     """Decay a step of the averaged weights that are evaluated and delivered; 0 is off."""
+    choose_by: Literal["accuracy", "loss"] = "accuracy"
+    """What on the validation images makes an epoch the best; loss is the steadier judge where they are few."""
 
 
 @dataclass
@@ -184,8 +186,8 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "optim.min_lr": (natural, "at least 0"),
         "optim.warmup_epochs": (natural, "at least 0"),
         "optim.weight_decay": (natural, "at least 0"),
-        "optim.layer_decay": ((1e-9, 1.0), "above 0 and at most 1, or none"),
-        "optim.clip_grad": (positive, "above 0, or none"),
+        "optim.layer_decay": ((1e-9, 1.0), "above 0 and at most 1, or null"),
+        "optim.clip_grad": (positive, "above 0, or null"),
         "optim.accumulate": (count, "at least 1"),
         "optim.label_smoothing": (share, "at least 0 and below 1"),
         "optim.ema_decay": (share, "at least 0 and below 1"),

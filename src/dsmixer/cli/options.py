@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import re
 from contextlib import redirect_stdout
 from importlib import resources
 from pathlib import Path
@@ -78,7 +79,7 @@ def resolve(content: dict[str, Any], arguments: list[str]) -> Config:
     try:
         chosen = options.parse_args(arguments, namespace=options.parse_object(content))
     except Exception as error:  # jsonargparse raises argparse's ArgumentError, and TypeError for some values
-        raise ValueError(str(error).replace('Parser key "', '"')) from error
+        raise ValueError(_plainly(str(error))) from error
     config = Config(**{section: kind(**_values(chosen[section])) for section, kind in SECTIONS.items()})
     config.check()
     return config
@@ -105,6 +106,20 @@ def _known(key: str, where: str) -> None:
 def _near(word: str, words: list[str]) -> str:
     close = difflib.get_close_matches(word, words, 2, 0.5)
     return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(words[:8])}"
+
+
+def _plainly(message: str) -> str:
+    """jsonargparse's complaint about a value, in our words."""
+    one = r'key "(?P<key>[^"]+)":.*Expected an? (?P<kind>.+?)\. Got value: (?P<value>.*)'
+    several = r'key "(?P<key>[^"]+)":.*Subtypes: \[(?P<kind>.+?)\].*Given value: (?P<value>.*)'
+    match = re.search(one, message, re.DOTALL) or re.search(several, message, re.DOTALL)
+    if match is None:
+        return message
+    kind = re.sub(r"<class '(\w+)'>|typing\.", lambda found: found[1] or "", match["kind"])
+    kind = kind.replace(", NoneType", " or null")
+    choices = re.fullmatch(r"Literal\[(.*)\]", kind)
+    wanted = f"one of {choices[1]}" if choices else f"a value of type {kind}"
+    return f"{match['key']} is {match['value']!r}, expected {wanted}"
 
 
 def _packaged() -> Any:

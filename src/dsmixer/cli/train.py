@@ -176,6 +176,7 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
         cutmix=data.cutmix,
         picture=lambda row: source.image(row, mode),
         preprocessing=preprocessing,
+        choose_by=optim.choose_by,
     )
     plan = Plan(
         seed=run.seed,

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,18 +106,23 @@ class Feed:
 
     def __iter__(self) -> Iterator[Batch]:
         batches = iter(self.loader)
-        for keys in self.plan:
+        for number, _ in enumerate(self.plan):
             try:
                 yield next(batches)
             except ValueError as error:  # from decode; a worker's arrives with its whole traceback as the message
                 raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
             except (RuntimeError, ConnectionError, EOFError) as error:
-                rows = [int(self.images.split.rows[position]) for _, position in keys]
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 raise DataError(
-                    f"reading a batch failed ({reason}); its rows are {rows}; try --data.workers 0, "
+                    f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "
                     "and if it hung, a larger --data.worker_timeout"
                 ) from error
+
+    def _in_flight(self, number: int) -> str:
+        """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
+        ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
+        rows = [int(self.images.split.rows[position]) for keys in ahead for _, position in keys]
+        return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 
 
 def in_order(count: int, batch_size: int) -> list[list[Key]]:

@@ -68,7 +68,7 @@ class ParquetImages:
     def image(self, row: int, mode: str) -> Image.Image:
         """Decode one row."""
         cell = self.images[row].as_py()
-        name = f"row {row} of {self.files[0].parent}/{self.files[0].name.split('-')[0]}"
+        name = f"row {row} of {self.files[0].parent / self.files[0].stem.split('-')[0]}"
         if not cell or not cell["bytes"]:
             raise ValueError(f"{name}: no image bytes")
         return decode(cell["bytes"], mode, name)

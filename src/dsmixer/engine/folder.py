@@ -28,12 +28,10 @@ def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
     if folder.is_file():
         raise ValueError(f"--out {out} is a file; give a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        if not overwrite:
-            raise ValueError(
-                f"--out {out} is not empty; choose another, resume it (--resume {out}), or add --overwrite"
-            )
         if not (folder / "config.yaml").is_file():
-            raise ValueError(f"--out {out} is not empty and no run folder (it has no config.yaml); choose another")
+            raise ValueError(f"--out {out} is not empty, and not the folder of a run either; choose another")
+        if not overwrite:
+            raise ValueError(f"--out {out} holds a run; choose another, add --overwrite, or go on with --resume {out}")
     return folder
 
 

@@ -177,7 +177,7 @@ def close_epoch(state: TrainState, plan: Plan, val: dict[str, float], task: Task
     row |= {f"val_{name}": value for name, value in val.items()}
     row |= {"seconds": round(state.seconds, 3), "images_per_second": round(images / max(state.seconds, 1e-9), 1)}
     state.history.append(row)
-    score = val[task.score_name]
+    score = task.score(val)
     if state.best is None or score >= state.best["score"]:
         state.best = {"step": state.step, "epoch": epoch, "score": score}
     state.meter, state.seconds = Meter(), 0.0

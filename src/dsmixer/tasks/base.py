@@ -10,9 +10,6 @@ from torch import Tensor, nn
 class Task(ABC):
     """Loss, metrics and pictures of one kind of prediction. The engine calls these methods and looks no deeper."""
 
-    score_name: str
-    """The metric of ``compute`` that chooses the best checkpoint; higher is better."""
-
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, and scalars worth averaging over the epoch (detached, same keys every time)."""
@@ -28,6 +25,10 @@ class Task(ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Metrics of everything since ``reset``."""
+
+    @abstractmethod
+    def score(self, metrics: dict[str, float]) -> float:
+        """How good metrics of ``compute`` are, higher is better: it chooses the best checkpoint."""
 
     @abstractmethod
     def metadata(self) -> dict[str, Any]:

@@ -22,8 +22,6 @@ class Classification(Task):
     the step. ``picture`` gives the image of a row for the sheet of predictions.
     """
 
-    score_name = "accuracy"
-
     def __init__(
         self,
         classes: list[str],
@@ -33,9 +31,10 @@ class Classification(Task):
         cutmix: float,
         picture: Callable[[int], Image.Image],
         preprocessing: dict[str, Any],
+        choose_by: str,
     ) -> None:
         self.classes, self.label_smoothing, self.picture = classes, label_smoothing, picture
-        self.preprocessing = preprocessing
+        self.preprocessing, self.choose_by = preprocessing, choose_by
         self.mix = None
         if mixup or cutmix:
             from timm.data.mixup import Mixup
@@ -79,6 +78,10 @@ class Classification(Task):
         """Mean cross-entropy (without smoothing) and accuracy."""
         count = sum(block.shape[1] for block in self.seen)
         return {"loss": self.loss_sum / max(count, 1), "accuracy": float(self.accuracy.compute())}
+
+    def score(self, metrics: dict[str, float]) -> float:
+        """Accuracy, or the negative loss."""
+        return metrics["accuracy"] if self.choose_by == "accuracy" else -metrics["loss"]
 
     def metadata(self) -> dict[str, Any]:
         """Classes and preprocessing."""
