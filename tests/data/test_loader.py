@@ -78,3 +78,12 @@ def test_a_dead_worker_is_reported_with_the_rows_it_was_reading(folder):
     images = Images(Split(Deadly(split.source), split.rows), "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
     with pytest.raises(DataError, match=r"exited unexpectedly.*rows 0, 1, 2, 3;"):
         list(Feed(images, in_order(len(images), 2), 1, 60))
+
+
+def test_starting_to_read_leaves_the_generators_alone(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    seed_generators(3)
+    before = torch.get_rng_state()
+    read(split, workers=0)
+    read(split, workers=1)
+    assert torch.equal(before, torch.get_rng_state())

@@ -102,6 +102,8 @@ class Feed:
             worker_init_fn=_calm_worker,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            # its own: otherwise starting to read draws from the global one, and a resumed run starts at another step
+            generator=torch.Generator(),
         )
 
     def __iter__(self) -> Iterator[Batch]:
