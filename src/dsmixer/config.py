@@ -99,8 +99,8 @@ class OptimConfig:
     """Share of the target spread over all classes."""
     ema_decay: float = 0.0
     """Decay a step of the averaged weights that are evaluated and delivered; 0 is off."""
-    choose_by: Literal["accuracy", "loss"] = "accuracy"
-    """What on the validation images makes an epoch the best; loss is the steadier judge where they are few."""
+    choose_within: float = 0.0
+    """Prefer a later epoch if its validation accuracy is at most this many standard errors below the highest."""
 
 
 @dataclass
@@ -153,6 +153,12 @@ class Config:
             raise ValueError(f"data.std is {data.std}, but every value must be above 0")
         if data.name == "parquet" and data.root is None:
             raise ValueError("data.name is parquet, but data.root is not set: give the folder with --data.root PATH")
+        if data.rand_augment and data.in_chans != 3:
+            raise ValueError(f"data.rand_augment works on color; data.in_chans is {data.in_chans}, so set it to null")
+        if (data.mixup or data.cutmix) and data.batch_size % 2:
+            raise ValueError(
+                f"data.batch_size is {data.batch_size}, but data.mixup and data.cutmix pair images: even only"
+            )
         if self.optim.warmup_epochs > self.optim.epochs:
             raise ValueError(
                 f"optim.warmup_epochs is {self.optim.warmup_epochs}, but optim.epochs is only {self.optim.epochs}"
@@ -191,6 +197,7 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "optim.accumulate": (count, "at least 1"),
         "optim.label_smoothing": (share, "at least 0 and below 1"),
         "optim.ema_decay": (share, "at least 0 and below 1"),
+        "optim.choose_within": (natural, "a number of standard errors, at least 0"),
         "run.seed": ((0, 2**63 - 1), "a whole number from 0"),
         "run.threads": (natural, "at least 0"),
         "run.save_every_minutes": (positive, "a number of minutes above 0"),

@@ -58,6 +58,9 @@ TABLE = [
     ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'digits', 'parquet'"),
     ([*DIGITS, "--optim.epochs=0"], "optim.epochs is 0, but it must be at least 1"),
     ([*DIGITS, "--data.mean=[0.5,0.5]"], "data.mean has 2 values, but data.in_chans is 1"),
+    ([*DIGITS, "--data.rand_augment=rand-m9"], "data.rand_augment works on color"),
+    ([*DIGITS, "--data.mixup=0.1", "--data.batch_size=33"], "data.batch_size is 33"),
+    ([*DIGITS, "--overwrite"], "--overwrite needs --out"),
     ([*DIGITS, "surplus"], "surplus"),
     ([*DIGITS, "--out", "full"], "full is not empty, and not the folder of a run"),
     ([*DIGITS, "--out", "full", "--overwrite"], "full is not empty, and not the folder of a run"),
@@ -91,6 +94,10 @@ SLOW = [
     ([*DIGITS, "--model.kwargs.width=3"], "dsm_test does not take model.kwargs"),
     ([*DIGITS, "--model.name=convnext_atto", "--model.kwargs={}"], "convnext_atto cannot take images of 1x8x8"),
     ([*DIGITS, "--data.batch_size=5000"], "data.batch_size 5000 times optim.accumulate 1 is more than the"),
+    (
+        [*DIGITS, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]", "--data.rand_augment=x"],
+        "'x'; try rand",
+    ),
     ([*DIGITS, "--optim.name=adamv"], "optim.name is adamv, which timm does not have"),
     ([*DIGITS, "--run.device=cuda:77"], "run.device is cuda:77, which this machine does not offer"),
 ]

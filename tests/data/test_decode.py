@@ -26,7 +26,9 @@ def png_header(width: int, height: int) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -62,11 +64,15 @@ def test_a_palette_with_transparency_is_decoded_without_a_warning():
     assert decode(encode(image, "PNG", transparency=b"\x80" * 256), "RGB", "it").mode == "RGB"
 
 
+def with_one_byte_changed(png: bytes) -> bytes:
+    return png[:6000] + bytes([png[6000] ^ 255]) + png[6001:]
+
+
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
 BROKEN = {
     "half a JPEG": encode(NOISE, "JPEG")[:3000],
     "half a PNG": encode(NOISE, "PNG")[:3000],
-    "one byte of a PNG changed": (lambda png: png[:6000] + bytes([png[6000] ^ 255]) + png[6001:])(encode(NOISE, "PNG")),
+    "one byte of a PNG changed": with_one_byte_changed(encode(NOISE, "PNG")),
     "nothing": b"",
     "a web page": b"<!doctype html><html></html>",
     "floating point": encode(Image.fromarray(GRADIENT.astype(np.float32)), "TIFF"),

@@ -1,7 +1,7 @@
 """A batch is a function of (seed, epoch, position): not of workers, history, or where reading began."""
 
-import torch
 import pytest
+import torch
 
 from dsmixer.data.loader import CountedBatches, DataError, Feed, Images, in_order
 from dsmixer.data.seeds import seed_generators

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -97,6 +98,16 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_debris(saved):
     assert checkpoints.load_newest()[1]["step"] == 30
 
 
+def test_too_little_room_is_said_before_it_is_needed(saved, monkeypatch):
+    checkpoints, warnings = saved
+    checkpoints.check_room(state(0)[0])
+    assert warnings == []
+    usage = shutil.disk_usage(checkpoints.folder)._replace(free=4 * BYTES - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    checkpoints.check_room(state(0)[0])
+    assert f"will need {4 * BYTES:,} bytes, and {4 * BYTES - 1:,} are free" in warnings[0]
+
+
 def test_strays_of_a_killed_save_are_removed_at_the_next_start(saved):
     checkpoints, _ = saved
     (checkpoints.folder / "step-00000040.safetensors.tmp").write_bytes(b"half")
@@ -120,7 +131,7 @@ def test_a_failed_write_keeps_what_was_there(tmp_path):
 def test_equal_tensors_and_metadata_give_equal_bytes_that_safetensors_reads(tmp_path):
     tensors = {"b": torch.ones(3), "a": torch.zeros(2, 2).T}
     tensors["tied"] = tensors["b"]
-    metadata = {name: "ä" * 3 for name in "zyxwvu"}
+    metadata = dict.fromkeys("zyxwvu", "ä" * 3)
     data = {to_safetensors(tensors, metadata) for _ in range(5)}
     assert len(data) == 1
     (tmp_path / "w.safetensors").write_bytes(data.pop())

@@ -1,6 +1,7 @@
 """A run that was stopped, in whatever way, ends as if it had not been."""
 
 import json
+import os
 import resource
 import signal
 
@@ -23,6 +24,8 @@ def test_terminated_killed_and_resumed_gives_the_same_bytes(reference, tmp_path)
     code, out, err = stop_after_step(process, folder, 5, signal.SIGTERM)
     assert (code, err) == (143, "")
     assert f"go on with: dsmixer train --resume {folder}" in out
+    with pytest.raises(ProcessLookupError):  # no worker is left behind
+        os.killpg(process.pid, 0)
     stopped = json.loads((folder / "checkpoints" / "latest.json").read_bytes())["latest"]
 
     process = start(f"--resume={folder}", EAGER, "--data.workers=0")
@@ -38,11 +41,17 @@ def test_terminated_killed_and_resumed_gives_the_same_bytes(reference, tmp_path)
     assert not list(folder.rglob("*.tmp"))
 
 
+def test_a_run_killed_before_its_first_checkpoint_begins_again(reference, tmp_path):
+    (tmp_path / "config.yaml").write_bytes((reference / "config.yaml").read_bytes())
+    assert train(f"--resume={tmp_path}") == 0
+    assert sha(tmp_path) == sha(reference)
+
+
 @pytest.fixture
 def stopped(tmp_path, monkeypatch):
     """A run interrupted, in this process, after some steps of its second epoch."""
     folder, steps = tmp_path / "run", []
-    import dsmixer.engine.loop as loop
+    from dsmixer.engine import loop
 
     step = loop.train_step
 

@@ -1,6 +1,7 @@
 """The schedule is a pure function; the averaged weights follow the formula."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -16,8 +17,8 @@ def test_the_rate_warms_up_then_falls_to_the_floor(total, data):
     warmup = data.draw(st.integers(0, total))
     rates = [learning_rate(step, total, warmup, 1.0, 0.01) for step in range(total)]
     assert all(0 < rate <= 1 for rate in rates)
-    assert all(later >= earlier for earlier, later in zip(rates[:warmup], rates[1:warmup], strict=False))
-    assert all(later <= earlier for earlier, later in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+    assert all(later >= earlier for earlier, later in pairwise(rates[:warmup]))
+    assert all(later <= earlier for earlier, later in pairwise(rates[warmup:]))
     assert not warmup or rates[warmup - 1] == 1
     assert total - warmup < 2 or math.isclose(rates[-1], 0.01)
 
@@ -32,7 +33,7 @@ def test_vectors_are_not_decayed_and_layers_get_their_rate():
         assert group["lr"] == 2.0 * group["lr_scale"]
         assert group["weight_decay"] == (0.0 if all(p.ndim <= 1 for p in group["params"]) else 0.1)
     assert len({group["lr"] for group in optimizer.param_groups}) > 2
-    with pytest.raises(ValueError, match="optim.name is adamv, which timm does not have; try .*adam"):
+    with pytest.raises(ValueError, match=r"optim.name is adamv, which timm does not have; try .*adam"):
         make_optimizer(model, "adamv", 1.0, 0.1, None)
 
 

@@ -7,9 +7,9 @@ import pytest
 import timm
 import torch
 import yaml
-from shrunken import SHRUNK, sha, train
 from PIL import Image
 from safetensors import safe_open
+from shrunken import SHRUNK, sha, train
 
 from dsmixer.data.splits import open_splits
 from dsmixer.data.transforms import eval_transform

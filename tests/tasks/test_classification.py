@@ -10,9 +10,11 @@ from dsmixer.tasks.classification import Classification
 
 
 def make(classes=3, **options):
-    settings = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "choose_by": "accuracy", **options}
+    settings = {"label_smoothing": 0.0, "mixup": 0.0, "cutmix": 0.0, "choose_within": 0.0, **options}
     names = [f"class number {i}" for i in range(classes)]
-    return Classification(names, picture=lambda _: Image.new("L", (8, 8), 99), preprocessing={"mean": [0.5]}, **settings)
+    return Classification(
+        names, picture=lambda _: Image.new("L", (8, 8), 99), preprocessing={"mean": [0.5]}, **settings
+    )
 
 
 def batch(logits, targets, first=0):
@@ -35,9 +37,11 @@ def test_loss_and_accuracy_weigh_images_not_batches():
 
 
 def test_what_chooses_the_best():
-    metrics = {"accuracy": 0.5, "loss": 2.0}
-    assert make().score(metrics) == 0.5
-    assert make(choose_by="loss").score(metrics) == -2.0
+    task = make(choose_within=2.0)
+    task.update(nn.Identity(), batch([[9.0, 0, 0]] * 98, [0] * 98))
+    assert task.score(task.compute()) == 1
+    assert task.slack(task.compute()) == pytest.approx(2 * (0.99 * 0.01 / 100) ** 0.5)
+    assert make().slack({"accuracy": 0.5}) == 0
 
 
 def test_smoothing_and_mixing_reach_the_loss():

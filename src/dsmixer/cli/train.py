@@ -54,32 +54,38 @@ def main(arguments: list[str]) -> int:
         elif asked.recipe:
             name, content = read_recipe(asked.recipe)
             config = resolve(content, rest)
+            if asked.overwrite and not asked.out:
+                raise ValueError("--overwrite needs --out DIR; without it a run gets a folder of its own")
             folder = new_folder(asked.out, name, asked.overwrite)
         else:
             raise ValueError(f"say what to train: --recipe {' | '.join(recipes())} | FILE.yaml, or --resume DIR")
-        check_paths(config)
+        # a run that has a checkpoint does not need what it started from
+        begin = not asked.resume or not any((folder / "checkpoints").glob("step-*.json"))
+        check_paths(config, begin)
     except ValueError as error:
         return complain(str(error))
     if asked.resume and (result := finished_result(folder)):
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"{folder} is finished (test: {scores}); see {folder / 'report.md'}")
         return 0
-    return _train(config, folder, bool(asked.resume), shlex.join(["dsmixer", "train", *arguments]))
+    return _train(config, folder, bool(asked.resume), begin, shlex.join(["dsmixer", "train", *arguments]))
 
 
-def check_paths(config: Config) -> None:
-    """Raise ``ValueError`` for data and weights that are not there, without importing torch."""
+def check_paths(config: Config, begin: bool) -> None:
+    """Raise ``ValueError`` for data, and weights to ``begin`` with, that are not there; make the paths absolute."""
     if config.data.name == "parquet":
         from dsmixer.data.parquet import find_files
 
         find_files(str(config.data.root))
-    if config.model.weights is not None:
+        config.data.root = str(Path(str(config.data.root)).resolve())
+    if config.model.weights is not None and begin:
         path = Path(config.model.weights)
         if not path.is_file() or path.suffix != ".safetensors":
             raise ValueError(f"model.weights is {path}, expected a .safetensors file such as a run's model.safetensors")
         theirs = weights_architecture(path)
         if theirs not in (None, config.model.name):
             raise ValueError(f"{path} holds weights of {theirs}, but model.name is {config.model.name}")
+        config.model.weights = str(path.resolve())
 
 
 def _resumed(folder: Path, overrides: list[str]) -> Config:
@@ -92,19 +98,19 @@ def _resumed(folder: Path, overrides: list[str]) -> Config:
     return config
 
 
-def _train(config: Config, folder: Path, resume: bool, command: str) -> int:
+def _train(config: Config, folder: Path, resume: bool, begin: bool, command: str) -> int:
     """Build the run and execute it; the slow imports happen here."""
     from dsmixer.data.loader import DataError
-    from dsmixer.engine.checkpoint import CheckpointError
+    from dsmixer.engine.checkpoint import CheckpointError, write_atomically
     from dsmixer.engine.console import Console
     from dsmixer.engine.loop import TrainingError
 
     console = Console()
     try:
-        run = build(config, folder, command, console)
+        run = build(config, folder, command, console, begin)
         if not resume:
             empty_folder(folder)
-            (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+            write_atomically(folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False).encode())
             console.say(f"run folder: {folder}")
     except (ValueError, OSError) as error:
         return complain(str(error))
@@ -114,7 +120,7 @@ def _train(config: Config, folder: Path, resume: bool, command: str) -> int:
         return complain(str(error), code=1)
 
 
-def build(config: Config, folder: Path, command: str, console: "Console") -> "Run":
+def build(config: Config, folder: Path, command: str, console: "Console", begin: bool) -> "Run":
     """Every part of a run from the configuration's values; ``ValueError`` where they do not fit each other."""
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
@@ -146,7 +152,7 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
         image_size=data.image_size,
         seed=run.seed,
     )
-    if config.model.weights:
+    if config.model.weights and begin:
         console.say(load_weights(model, config.model.name, Path(config.model.weights)))
     model.to(device)
     averaged = AveragedWeights(model, optim.ema_decay) if optim.ema_decay else None
@@ -176,7 +182,7 @@ def build(config: Config, folder: Path, command: str, console: "Console") -> "Ru
         cutmix=data.cutmix,
         picture=lambda row: source.image(row, mode),
         preprocessing=preprocessing,
-        choose_by=optim.choose_by,
+        choose_within=optim.choose_within,
     )
     plan = Plan(
         seed=run.seed,

@@ -75,7 +75,12 @@ def train_transform(
         from timm.data.auto_augment import rand_augment_transform
 
         fill = tuple(round(255 * value) for value in mean)
-        pictures.append(rand_augment_transform(rand_augment, {"translate_const": image_size // 3, "img_mean": fill}))
+        try:
+            pictures.append(
+                rand_augment_transform(rand_augment, {"translate_const": image_size // 3, "img_mean": fill})
+            )
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"data.rand_augment is {rand_augment!r}; try rand-m9-mstd0.5-inc1") from error
     last = None
     if erase:
         from timm.data.random_erasing import RandomErasing

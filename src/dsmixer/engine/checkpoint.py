@@ -91,6 +91,13 @@ class Checkpoints:
         # damaged ones that a resume stepped over are later than this step, and go too
         self._prune(keep={*[known for known in self.steps() if known <= step][:2], best})
 
+    def check_room(self, tensors: dict[str, Tensor]) -> None:
+        """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written."""
+        needed = 4 * sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        free = shutil.disk_usage(self.folder).free
+        if needed > free:
+            self.warn(f"the checkpoints in {self.folder} will need {needed:,} bytes, and {free:,} are free")
+
     def steps(self) -> list[int]:
         """Steps with a checkpoint, newest first, verified or not."""
         found = (NAME.fullmatch(path.name) for path in self.folder.glob("step-*.json"))

@@ -4,6 +4,7 @@ Nothing random is carried from step to step: the batch is a function of (seed, e
 seeded by (seed, step) before each step. So a run that resumes at step n does what it would have done.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -169,7 +170,7 @@ def evaluate(
 
 
 def close_epoch(state: TrainState, plan: Plan, val: dict[str, float], task: Task) -> None:
-    """Turn the meter into a row of history and remember the best epoch; of equals the later, with its lower rate."""
+    """Turn the meter into a row of history and remember the best epoch; of equals the later, for its lower rate."""
     epoch = len(state.history) + 1
     images = state.meter.steps * plan.batch_size
     row: dict[str, float] = {"epoch": epoch, "step": state.step, "lr": plan.rate(state.step - 1)}
@@ -178,8 +179,9 @@ def close_epoch(state: TrainState, plan: Plan, val: dict[str, float], task: Task
     row |= {"seconds": round(state.seconds, 3), "images_per_second": round(images / max(state.seconds, 1e-9), 1)}
     state.history.append(row)
     score = task.score(val)
-    if state.best is None or score >= state.best["score"]:
-        state.best = {"step": state.step, "epoch": epoch, "score": score}
+    floor = state.best["floor"] if state.best else -math.inf
+    if score >= floor:
+        state.best = {"step": state.step, "epoch": epoch, "floor": max(floor, score - task.slack(val))}
     state.meter, state.seconds = Meter(), 0.0
 
 

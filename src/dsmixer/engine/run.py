@@ -44,6 +44,7 @@ class Run:
         hardware = describe(self.device, self.plan.precision)
         if resume:
             self._resume(checkpoints, hardware, console)
+        checkpoints.check_room(self.state.pack()[0])
         board = TensorBoard(self.folder / "tensorboard", self.state.step, console)
         logged = len(self.state.history)
 

@@ -46,7 +46,7 @@ class TrainState:
         self.model, self.optimizer, self.averaged = model, optimizer, averaged
         self.step = 0  # finished optimizer steps
         self.history: list[dict[str, float]] = []  # one row a finished epoch
-        self.best: dict[str, float] | None = None  # step, epoch and score of the best epoch
+        self.best: dict[str, float] | None = None  # step and epoch of the best, and the score that beats it
         self.meter = Meter()
         self.seconds = 0.0  # spent training in the current epoch
 

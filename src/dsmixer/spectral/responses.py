@@ -1,7 +1,7 @@
 """Static responses that are smooth in frequency: low-order trigonometric polynomials in ω, at any size.
 
-cosine axis: f_j(ω) = cos(jω), j = 0 … T - 1        even filters with taps at most T - 1 tokens away
-sine axis:   f_j(ω) = sin((j + 1)ω), j = 0 … T - 1  odd filters with taps at most T tokens away
+    cosine axis: f_j(ω) = cos(jω), j = 0 … T - 1        even filters with taps at most T - 1 tokens away
+    sine axis:   f_j(ω) = sin((j + 1)ω), j = 0 … T - 1  odd filters with taps at most T tokens away
 """
 
 import math

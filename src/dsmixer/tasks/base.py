@@ -31,6 +31,10 @@ class Task(ABC):
         """How good metrics of ``compute`` are, higher is better: it chooses the best checkpoint."""
 
     @abstractmethod
+    def slack(self, metrics: dict[str, float]) -> float:
+        """How far below this score a later epoch may be and still be preferred; 0 to insist on the highest."""
+
+    @abstractmethod
     def metadata(self) -> dict[str, Any]:
         """What someone needs beside the weights to use them: class names, normalization; plain values."""
 
