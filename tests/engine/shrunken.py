@@ -22,7 +22,7 @@ SHRUNK = [
     "--optim.ema_decay=0.9",
     "--optim.epochs=3",
     "--optim.warmup_epochs=1",
-    "--run.threads=1",
+    "--data.workers=0",
 ]
 
 

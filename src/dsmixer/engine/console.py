@@ -23,7 +23,7 @@ class Console:
             console=self.out,
             refresh_per_second=4,
             transient=True,
-            disable=not self.out.is_terminal,
+            disable=not self.out.is_terminal or self.out.is_dumb_terminal,
         )
 
     def say(self, line: str) -> None:
