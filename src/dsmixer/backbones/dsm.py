@@ -15,7 +15,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from dsmixer.backbones.timm_private import checkpoint_seq, feature_take_indices
-from dsmixer.layers import Downsample, SpectrumBlock, Stem
+from dsmixer.layers.block import SpectrumBlock
+from dsmixer.layers.embed import Downsample, Stem
 
 __all__ = ["DynamicSpectrumMixer"]  # register_model adds the variants
 

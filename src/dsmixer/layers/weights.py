@@ -98,9 +98,10 @@ class DynamicGains(nn.Module):
         return gains.unflatten(-1, (self.num_bands, self.num_bands, self.num_groups))
 
     def _log_powers(self, s_BUVC: Tensor) -> Tensor:
-        power_BUVG = s_BUVC.unflatten(-1, (self.num_groups, -1)).square().mean(-1)
-        # float32: under autocast the squares are bfloat16, whose sums over many bins would lose the small ones.
-        return torch.log(band_powers(power_BUVG.float(), self.num_bands).float().clamp(min=0) + POWER_FLOOR)
+        grouped = s_BUVC.unflatten(-1, (self.num_groups, -1))
+        # A norm reduces in one pass, without the squares in memory; float32, for bfloat16 sums would lose small bands.
+        norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=torch.promote_types(s_BUVC.dtype, torch.float32))
+        return torch.log(band_powers(norm_BUVG.square() / grouped.shape[-1], self.num_bands) + POWER_FLOOR)
 
 
 def _token_mean(s_BUVC: Tensor) -> Tensor:

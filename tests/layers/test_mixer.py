@@ -1,0 +1,99 @@
+"""The mixer: every token meets every other, at any size, in any precision, with every option."""
+
+import pytest
+import torch
+
+from dsmixer.layers import SpectrumBlock, SpectrumMixer
+
+OPTIONS = (
+    {},
+    {"dynamic": False},
+    {"symmetric": True},
+    {"gate": False},
+    {"local_conv": True},
+    {"content": "bands"},
+    {"content": "mean"},
+    {"route": "fft"},
+)
+GRIDS = ((1, 1), (1, 9), (7, 7), (14, 5), (33, 20))
+
+
+def tokens(height, width, dim=16, batch=2, seed=0):
+    return torch.randn(batch, height, width, dim, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_any_size_and_every_parameter_learns(options):
+    mixer = SpectrumMixer(16, **options)
+    for grid in GRIDS:
+        x = tokens(*grid)
+        y = mixer(x)
+        assert y.shape == x.shape
+        y.square().mean().backward()
+    for name, parameter in mixer.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_one_token_reaches_every_other():
+    mixer = SpectrumMixer(16)
+    torch.nn.init.normal_(mixer.weights.response.band_weights)
+    x = tokens(9, 11, batch=1).requires_grad_()
+    mixer(x)[0, 8, 10].sum().backward()
+    assert (x.grad[0].abs().amax(-1) > 0).all()
+
+
+def test_both_routes_are_the_same_mixer():
+    torch.manual_seed(0)
+    by_matrix = SpectrumMixer(16, route="matrix")
+    by_fft = SpectrumMixer(16, route="fft")
+    by_fft.load_state_dict(by_matrix.state_dict())
+    x = tokens(13, 8)
+    assert torch.allclose(by_matrix(x), by_fft(x), atol=1e-5)
+
+
+def test_cosines_alone_cannot_tell_left_from_right():
+    """A symmetric mixer of a flipped image is the flipped mix, whatever its weights; sine synthesis breaks that."""
+    for symmetric in (True, False):
+        mixer = SpectrumMixer(16, symmetric=symmetric)
+        x = tokens(6, 10)
+        same = torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-5)
+        assert same is symmetric
+
+
+@pytest.mark.parametrize("options", OPTIONS[:5], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_weights_and_autocast_agree_with_float32(dtype, options):
+    torch.manual_seed(0)
+    mixer = SpectrumMixer(32, **options)
+    x = tokens(14, 14, dim=32)
+    with torch.no_grad():
+        expected = mixer(x)
+        with torch.autocast("cpu", dtype):
+            autocast = mixer(x)
+        cast = mixer.to(dtype)(x.to(dtype))
+    assert cast.dtype == dtype
+    # bfloat16 keeps 8 bits and the mixer rounds about six times in a row.
+    tolerance = {torch.bfloat16: 5e-2, torch.float16: 5e-3}[dtype] * expected.abs().max()
+    assert (autocast.float() - expected).abs().max() < tolerance
+    assert (cast.float() - expected).abs().max() < tolerance
+
+
+def test_float16_survives_a_large_mean_on_a_large_grid():
+    mixer = SpectrumMixer(8).half()
+    with torch.no_grad():
+        assert torch.isfinite(mixer(torch.full((1, 160, 160, 8), 500.0, dtype=torch.float16))).all()
+
+
+def test_options_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
+        SpectrumMixer(10)
+
+
+def test_a_block_without_layer_scale_has_fewer_parameters_and_starts_in_training_as_asked():
+    count = [sum(p.numel() for p in SpectrumBlock(16, init_values=v).parameters()) for v in (0.5, None)]
+    assert count[0] - count[1] == 2 * 16
+    block = SpectrumBlock(16, drop_path=0.999).train()
+    x = tokens(4, 4, batch=1)
+    torch.manual_seed(0)
+    assert torch.equal(block(x), x)
