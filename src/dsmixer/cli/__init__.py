@@ -1,1 +1,57 @@
-"""cli."""
+"""The `dsmixer` command: finds the verb, and imports only what it needs."""
+
+import difflib
+import importlib
+import os
+import sys
+
+VERBS = {
+    "train": "train a model from a recipe, or go on with an interrupted run",
+    "models": "list the models and what they cost",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code. A mistake of the user is one line on standard error and 2."""
+    arguments = sys.argv[1:] if argv is None else argv
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if verb == "--version":
+        import dsmixer
+
+        print(f"dsmixer {dsmixer.__version__}")
+        return 0
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
+        return complain(f"unknown command {verb!r}; {hint} (dsmixer --help)")
+    try:
+        return importlib.import_module(f"dsmixer.cli.{verb}").main(arguments[1:])
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def help_text() -> str:
+    """What `dsmixer --help` prints."""
+    lines = [
+        "usage: dsmixer COMMAND ...",
+        "",
+        "Dynamic Spectrum Mixer: train and use frequency-domain vision backbones.",
+        "",
+    ]
+    lines += [f"  {verb:<8} {meaning}" for verb, meaning in VERBS.items()]
+    lines += ["", "  --version", "  COMMAND --help", "", "Try: dsmixer train --recipe digits"]
+    return "\n".join(lines)
+
+
+def complain(message: str, code: int = 2) -> int:
+    """One line on standard error; the traceback too, inside an ``except`` and with DSMIXER_DEBUG=1."""
+    if os.environ.get("DSMIXER_DEBUG") == "1" and sys.exc_info()[0]:
+        import traceback
+
+        traceback.print_exc()
+    print("dsmixer: error: " + " ".join(message.split()), file=sys.stderr)
+    return code

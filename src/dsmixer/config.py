@@ -1,0 +1,229 @@
+"""The whole run as one tree of plain values.
+
+One default, one place: a recipe changes a value, the command line changes it again, nothing else repeats it. The text
+beneath each field is what ``dsmixer train --help`` prints. This module imports nothing of ours and no torch, so that a
+wrong value is reported before anything slow is loaded.
+"""
+
+import ast
+import inspect
+import math
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any, Literal
+
+
+@dataclass
+class ModelConfig:
+    """The network, as ``timm.create_model`` receives it."""
+
+    name: str = "dsm_tiny"
+    """Name of a model in timm's registry; `dsmixer models` lists ours."""
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the model, such as {depths: [1, 1, 2, 1]}."""
+    drop_path_rate: float = 0.0
+    """Stochastic depth: share of samples whose residual branch is dropped in the deepest block, 0 to below 1."""
+    weights: str | None = None
+    """A .safetensors file of the same model to start from; a head for other classes is started afresh."""
+
+
+@dataclass
+class DataConfig:
+    """The images, their splits, and what happens to a training image before the network sees it."""
+
+    name: Literal["digits", "parquet"] = "digits"
+    """Where the images come from: scikit-learn's digits, or a folder of parquet files as Hugging Face writes them."""
+    root: str | None = None
+    """Folder of the parquet files."""
+    image_size: int = 224
+    """Side of the square image the network receives, in pixels."""
+    in_chans: Literal[1, 3] = 3
+    """Channels of the image: 1 is gray, 3 is RGB."""
+    mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
+    """Mean of each channel, subtracted, on the scale 0 to 1."""
+    std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
+    """Standard deviation of each channel, divided by, on the scale 0 to 1."""
+    val_fraction: float = 0.1
+    """Share of train held back, class by class, to choose the best checkpoint where the data has no split for it."""
+    batch_size: int = 64
+    """Images in one optimizer step (before optim.accumulate multiplies it)."""
+    workers: int = 0
+    """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
+    worker_timeout: float = 300.0
+    """Seconds to wait for a batch from the workers before giving up."""
+    hflip: float = 0.0
+    """Probability of a left-right flip."""
+    crop_padding: int = 0
+    """Pixels added on every side before a random crop back to image_size; 0 is off."""
+    crop_scale: float = 1.0
+    """Smallest share of the area a random resized crop may keep; 1 is off."""
+    rotate: float = 0.0
+    """Largest random rotation to either side, in degrees."""
+    translate: float = 0.0
+    """Largest random shift in each direction, as a share of the side."""
+    scale: float = 0.0
+    """Largest random zoom in or out, as a share: 0.1 is 0.9 to 1.1."""
+    rand_augment: str | None = None
+    """RandAugment in timm's notation, such as rand-m9-mstd0.5-inc1."""
+    erase: float = 0.0
+    """Probability that a rectangle of the image is erased with noise."""
+    mixup: float = 0.0
+    """Mixup's alpha; 0 is off."""
+    cutmix: float = 0.0
+    """CutMix's alpha; 0 is off."""
+
+
+@dataclass
+class OptimConfig:
+    """The optimizer and its schedule."""
+
+    name: str = "adamw"
+    """Optimizer in timm's notation: adamw, lamb, sgd, ..."""
+    epochs: int = 100
+    """Passes over the training images."""
+    lr: float = 1e-3
+    """Learning rate at the end of the warm-up."""
+    min_lr: float = 1e-5
+    """Learning rate at the end of the cosine."""
+    warmup_epochs: float = 5.0
+    """Epochs of linear warm-up from zero."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay; biases, norms and what the model lists in no_weight_decay are spared."""
+    layer_decay: float | None = None
+    """Factor on the learning rate from each layer to the one below it; null is off."""
+    clip_grad: float | None = 1.0
+    """Largest norm of the gradient; null is off."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one step."""
+    label_smoothing: float = 0.0
+    """Share of the target spread over all classes."""
+    ema_decay: float = 0.0
+    """Decay a step of the averaged weights that are evaluated and delivered; 0 is off."""
+    choose_within: float = 0.0
+    """Prefer a later epoch if its validation accuracy is at most this many standard errors below the highest."""
+
+
+@dataclass
+class RunConfig:
+    """The machine and the book-keeping."""
+
+    seed: int = 0
+    """Seed of the weights, the order, the augmentation and the dropping; the splits do not depend on it."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    threads: int = 0
+    """Threads of one operation on the CPU; 0 leaves PyTorch's choice. Other counts give other last bits."""
+    deterministic: bool = False
+    """Refuse operations that have no deterministic form; only a GPU needs it."""
+    compile: bool = False
+    """Compile the model with torch.compile: faster steps after minutes of waiting."""
+    save_every_minutes: float = 10.0
+    """Time between checkpoints within an epoch; each epoch's end saves too."""
+    check_every: int = 20
+    """Steps between looks at the loss (shown, and checked to be finite); each look waits for the GPU."""
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """As nested plain values, ready for YAML and JSON."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the field, what it got and what would work."""
+        for key, value, (low, high), wanted in _limits(self):
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
+                raise ValueError(f"{key} is {value}, but it must be {wanted}")
+        data = self.data
+        for key, values in (("data.mean", data.mean), ("data.std", data.std)):
+            if len(values) != data.in_chans:
+                raise ValueError(
+                    f"{key} has {len(values)} values, but data.in_chans is {data.in_chans}: give one a channel"
+                )
+        if min(data.std) <= 0:
+            raise ValueError(f"data.std is {data.std}, but every value must be above 0")
+        if data.name == "parquet" and data.root is None:
+            raise ValueError("data.name is parquet, but data.root is not set: give the folder with --data.root PATH")
+        if data.rand_augment and data.in_chans != 3:
+            raise ValueError(f"data.rand_augment works on color; data.in_chans is {data.in_chans}, so set it to null")
+        if (data.mixup or data.cutmix) and data.batch_size % 2:
+            raise ValueError(
+                f"data.batch_size is {data.batch_size}, but data.mixup and data.cutmix pair images: even only"
+            )
+        if self.optim.warmup_epochs > self.optim.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs is {self.optim.warmup_epochs}, but optim.epochs is only {self.optim.epochs}"
+            )
+        clash = {"num_classes", "in_chans", "drop_path_rate", "pretrained"} & set(self.model.kwargs)
+        if clash:
+            raise ValueError(f"model.kwargs may not set {', '.join(sorted(clash))}: a field or the data decides that")
+
+
+def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float], str]]:
+    unit, share, positive = (0.0, 1.0), (0.0, 1.0 - 1e-9), (1e-12, math.inf)
+    natural, count = (0, math.inf), (1, math.inf)
+    table = {
+        "model.drop_path_rate": (share, "at least 0 and below 1"),
+        "data.image_size": ((1, 16384), "a number of pixels from 1 to 16384"),
+        "data.val_fraction": ((1e-9, 0.9), "above 0 and at most 0.9"),
+        "data.batch_size": (count, "at least 1"),
+        "data.workers": (natural, "at least 0"),
+        "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.hflip": (unit, "a probability from 0 to 1"),
+        "data.crop_padding": (natural, "at least 0"),
+        "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),
+        "data.rotate": ((0, 180), "from 0 to 180 degrees"),
+        "data.translate": (unit, "a share from 0 to 1"),
+        "data.scale": (share, "at least 0 and below 1"),
+        "data.erase": (unit, "a probability from 0 to 1"),
+        "data.mixup": (natural, "at least 0"),
+        "data.cutmix": (natural, "at least 0"),
+        "optim.epochs": (count, "at least 1"),
+        "optim.lr": (positive, "above 0"),
+        "optim.min_lr": (natural, "at least 0"),
+        "optim.warmup_epochs": (natural, "at least 0"),
+        "optim.weight_decay": (natural, "at least 0"),
+        "optim.layer_decay": ((1e-9, 1.0), "above 0 and at most 1, or null"),
+        "optim.clip_grad": (positive, "above 0, or null"),
+        "optim.accumulate": (count, "at least 1"),
+        "optim.label_smoothing": (share, "at least 0 and below 1"),
+        "optim.ema_decay": (share, "at least 0 and below 1"),
+        "optim.choose_within": (natural, "a number of standard errors, at least 0"),
+        "run.seed": ((0, 2**63 - 1), "a whole number from 0"),
+        "run.threads": (natural, "at least 0"),
+        "run.save_every_minutes": (positive, "a number of minutes above 0"),
+        "run.check_every": (count, "at least 1"),
+    }
+    rows = []
+    for key, (limits, wanted) in table.items():
+        group, name = key.split(".")
+        rows.append((key, getattr(getattr(config, group), name), limits, wanted))
+    return rows
+
+
+def field_docs(section: type) -> dict[str, str]:
+    """The text beneath each field of a dataclass; Python keeps none, so it is read from the source."""
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
+    docs = {}
+    for before, after in pairwise(definition.body):
+        if (
+            isinstance(before, ast.AnnAssign)
+            and isinstance(before.target, ast.Name)
+            and isinstance(after, ast.Expr)
+            and isinstance(after.value, ast.Constant)
+        ):
+            docs[before.target.id] = " ".join(str(after.value.value).split())
+    return docs
+
+
+SECTIONS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "optim": OptimConfig, "run": RunConfig}

@@ -1,0 +1,136 @@
+"""Batches whose content is a function of (seed, epoch, position), for any number of workers and from any step on."""
+
+import signal
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, epoch_order, seed_generators
+from dsmixer.data.splits import Split
+from dsmixer.data.transforms import Transform
+
+Key = tuple[int, int]  # (epoch, position in the split): all that a sample depends on, beside the run's seed
+
+
+class DataError(RuntimeError):
+    """A sample cannot be read; the message is one sentence that says which."""
+
+
+class Batch(NamedTuple):
+    """Images (B, C, H, W), class indices (B,), and the rows they came from (B,)."""
+
+    images: Tensor
+    targets: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """On another device, without waiting for the copy; rows stay, they are only ever printed."""
+        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.rows)
+
+
+class CountedBatches:
+    """The batches of a whole run as lists of (epoch, position), beginning anywhere.
+
+    Because a sample carries its epoch, workers live through all epochs and a resumed run starts at batch ``start``
+    without replaying any. Every epoch drops the remainder that does not fill a batch.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, *, batches_per_epoch: int, epochs: int, seed: int, start: int
+    ) -> None:
+        self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
+        self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
+        self._epoch, self._order = -1, np.empty(0, np.int64)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def batch(self, number: int) -> list[Key]:
+        """The samples of one batch of the run."""
+        epoch, place = divmod(number, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, epoch_order(self.count, self.seed, epoch)
+        return [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return map(self.batch, range(self.start, self.stop))
+
+
+class Images(Dataset):
+    """A split as tensors; an item is asked for by (epoch, position)."""
+
+    def __init__(self, split: Split, mode: str, transform: Transform, seed: int) -> None:
+        self.split, self.mode, self.transform, self.seed = split, mode, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.split.rows)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """A whole batch at once: the generators are put back once, not after every sample."""
+        source, rows = self.split.source, [int(self.split.rows[position]) for _, position in keys]
+        images = []
+        with borrowed_generators():
+            for (epoch, position), row in zip(keys, rows, strict=True):
+                seed_generators(counted_seed(self.seed, SAMPLE, epoch, position))
+                images.append(self.transform(source.image(row, self.mode)))
+        targets = torch.from_numpy(source.labels[rows])
+        return Batch(torch.stack(images), targets, torch.tensor(rows))
+
+
+def _calm_worker(_: int) -> None:
+    """Ctrl-C and a job's SIGTERM reach the whole process group; workers leave the first to the training process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+
+
+class Feed:
+    """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one); failures are ``DataError``."""
+
+    def __init__(self, images: Images, plan: CountedBatches | list[list[Key]], workers: int, timeout: float) -> None:
+        self.images, self.plan = images, plan
+        self.loader = DataLoader(
+            images,
+            batch_sampler=plan,
+            collate_fn=_already_a_batch,
+            num_workers=workers,
+            timeout=timeout if workers else 0,
+            worker_init_fn=_calm_worker,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            # its own: otherwise starting to read draws from the global one, and a resumed run starts at another step
+            generator=torch.Generator(),
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        batches = iter(self.loader)
+        for number, _ in enumerate(self.plan):
+            try:
+                yield next(batches)
+            except ValueError as error:  # from decode; a worker's arrives with its whole traceback as the message
+                raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
+            except (RuntimeError, ConnectionError, EOFError) as error:
+                reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                raise DataError(
+                    f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "
+                    "and if it hung, a larger --data.worker_timeout"
+                ) from error
+
+    def _in_flight(self, number: int) -> str:
+        """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
+        ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
+        rows = [int(self.images.split.rows[position]) for keys in ahead for _, position in keys]
+        return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
+
+
+def in_order(count: int, batch_size: int) -> list[list[Key]]:
+    """Batches for an evaluation: everything once, in order, the last one short."""
+    return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+
+
+def _already_a_batch(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,118 @@
+"""From a decoded image to the network's tensor. Random parts draw from the global generators, which the loader seeds.
+
+The geometric steps call Pillow directly: for small images torchvision's dispatch costs several times the work.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+BICUBIC, BILINEAR = Image.Resampling.BICUBIC, Image.Resampling.BILINEAR
+Picture = Callable[[Image.Image], Image.Image]
+Tensors = Callable[[Tensor], Tensor]
+
+
+class Transform:
+    """Pictures to pictures, then to float32 (C, H, W), from 0 to 1, minus mean, by std; then ``last``."""
+
+    def __init__(
+        self, pictures: list[Picture], mean: list[float], std: list[float], last: Tensors | None = None
+    ) -> None:
+        self.pictures, self.last = pictures, last
+        self.factor = torch.tensor([1 / 255 / value for value in std], dtype=torch.float32).view(-1, 1, 1)
+        self.shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).view(-1, 1, 1)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """One image."""
+        for step in self.pictures:
+            image = step(image)
+        pixels = torch.from_numpy(np.array(image))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+        pixels = pixels.to(torch.float32) * self.factor - self.shift
+        return self.last(pixels) if self.last else pixels
+
+
+def eval_transform(image_size: int, mean: list[float], std: list[float]) -> Transform:
+    """Middle square, resized to ``image_size``, normalized."""
+    return Transform([partial(square, side=image_size)], mean, std)
+
+
+def train_transform(
+    image_size: int,
+    mean: list[float],
+    std: list[float],
+    *,
+    hflip: float,
+    crop_padding: int,
+    crop_scale: float,
+    rotate: float,
+    translate: float,
+    scale: float,
+    rand_augment: str | None,
+    erase: float,
+) -> Transform:
+    """The same as ``eval_transform`` with the random parts that are not off; see ``DataConfig`` for their units."""
+    pictures: list[Picture] = []
+    if crop_scale < 1:
+        from torchvision.transforms import InterpolationMode, RandomResizedCrop
+
+        pictures.append(RandomResizedCrop(image_size, (crop_scale, 1.0), interpolation=InterpolationMode.BICUBIC))
+    else:
+        pictures.append(partial(square, side=image_size))
+    if rotate or translate or scale:
+        pictures.append(partial(affine, rotate=rotate, translate=translate, scale=scale))
+    if crop_padding:
+        pictures.append(partial(shifted_crop, padding=crop_padding))
+    if hflip:
+        pictures.append(partial(flip, probability=hflip))
+    if rand_augment:
+        from timm.data.auto_augment import rand_augment_transform
+
+        fill = tuple(round(255 * value) for value in mean)
+        try:
+            pictures.append(
+                rand_augment_transform(rand_augment, {"translate_const": image_size // 3, "img_mean": fill})
+            )
+        except (AssertionError, ValueError) as error:
+            raise ValueError(f"data.rand_augment is {rand_augment!r}; try rand-m9-mstd0.5-inc1") from error
+    last = None
+    if erase:
+        from timm.data.random_erasing import RandomErasing
+
+        last = RandomErasing(erase, mode="pixel", device="cpu")
+    return Transform(pictures, mean, std, last)
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """Middle square, resized; untouched where it already fits."""
+    return image if image.size == (side, side) else ImageOps.fit(image, (side, side), BICUBIC)
+
+
+def flip(image: Image.Image, probability: float) -> Image.Image:
+    """Left to right, sometimes."""
+    return ImageOps.mirror(image) if random.random() < probability else image
+
+
+def shifted_crop(image: Image.Image, padding: int) -> Image.Image:
+    """A random window of the image's size in the image with a black border."""
+    left, top = random.randint(0, 2 * padding), random.randint(0, 2 * padding)
+    return ImageOps.expand(image, padding).crop((left, top, left + image.width, top + image.height))
+
+
+def affine(image: Image.Image, rotate: float, translate: float, scale: float) -> Image.Image:
+    """Random rotation (degrees), zoom and shift (shares) about the middle; what comes from outside is black."""
+    width, height = image.size
+    angle = math.radians(random.uniform(-rotate, rotate))
+    zoom = random.uniform(1 - scale, 1 + scale)
+    right, down = random.uniform(-translate, translate) * width, random.uniform(-translate, translate) * height
+    # Pillow asks for the inverse: where in the old image each new pixel comes from
+    cos, sin = math.cos(angle) / zoom, math.sin(angle) / zoom
+    x, y = width / 2 + right, height / 2 + down
+    back = (cos, sin, width / 2 - cos * x - sin * y, -sin, cos, height / 2 + sin * x - cos * y)
+    return image.transform(image.size, Image.Transform.AFFINE, back, BILINEAR)

@@ -1,0 +1,80 @@
+"""The run folder: choosing, emptying and recognizing one. Imports nothing slow: its errors come before torch."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+MADE_HERE = (
+    "config.yaml",
+    "metrics.csv",
+    "model.safetensors",
+    "result.json",
+    "report.md",
+    "curves.png",
+    "confusion.png",
+    "predictions.png",
+    "checkpoints",
+    "tensorboard",
+)
+
+
+def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
+    """The folder for a new run, not yet made: ``out``, or the next runs/NAME-001. ``ValueError`` if it is taken."""
+    if out is None:
+        taken = [int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{name}-[0-9][0-9][0-9]")]
+        return Path("runs") / f"{name}-{max(taken, default=0) + 1:03d}"
+    folder = Path(out)
+    if folder.is_file():
+        raise ValueError(f"--out {out} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "config.yaml").is_file():
+            raise ValueError(f"--out {out} is not empty, and not the folder of a run either; choose another")
+        if not overwrite:
+            raise ValueError(f"--out {out} holds a run; choose another, add --overwrite, or go on with --resume {out}")
+    return folder
+
+
+def empty_folder(folder: Path) -> None:
+    """Make the folder, without the remains of an earlier run; files that are not ours stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MADE_HERE:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def run_folder(resume: str) -> Path:
+    """An existing run folder; ``ValueError`` if it is none."""
+    folder = Path(resume)
+    if not folder.is_dir():
+        raise ValueError(f"--resume {resume} is not a folder; give the folder of a run, which holds its config.yaml")
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(f"--resume {resume} is not the folder of a run: it has no config.yaml")
+    return folder
+
+
+def finished_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a finished run, else none; result.json is the last file a run writes."""
+    try:
+        return json.loads((folder / "result.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def weights_architecture(path: Path) -> str | None:
+    """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file.
+
+    Reads the header only and without the library, so that a wrong file is refused before torch is loaded.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 2 <= length <= 100_000_000:
+                raise ValueError("no header")
+            header = json.loads(file.read(length))
+        return header.get("__metadata__", {}).get("architecture")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is not a readable .safetensors file of weights") from error

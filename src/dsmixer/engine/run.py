@@ -1,0 +1,160 @@
+"""A run from its folder's first file to its last: set up or resume, train, judge once, deliver."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
+from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
+from dsmixer.engine.console import Console
+from dsmixer.engine.hardware import describe
+from dsmixer.engine.interrupt import Interrupt
+from dsmixer.engine.logs import TensorBoard, write_metrics
+from dsmixer.engine.loop import Interrupted, Plan, evaluate, fit
+from dsmixer.engine.model import save_weights
+from dsmixer.engine.state import TrainState, judged_weights
+from dsmixer.tasks.base import Task
+
+
+@dataclass
+class Run:
+    """All that a run needs, built by the command line."""
+
+    folder: Path
+    plan: Plan
+    state: TrainState
+    task: Task
+    train: Images
+    val: Images
+    test: Images
+    workers: int
+    worker_timeout: float
+    device: torch.device
+    about: dict[str, Any]  # model and preprocessing, for the weights' metadata
+    facts: dict[str, Any]  # what may not change between sessions, for the checkpoints
+    data: str  # name of the data, for the report
+    command: str  # what a person types to get this run
+
+    def execute(self, resume: bool, console: Console) -> int:
+        """Run to the end; returns the exit code: 0, or 128 plus the signal that stopped it."""
+        checkpoints = Checkpoints(self.folder / "checkpoints", console.warn)
+        hardware = describe(self.device, self.plan.precision)
+        if resume:
+            self._resume(checkpoints, hardware, console)
+        checkpoints.check_room(self.state.pack()[0])
+        board = TensorBoard(self.folder / "tensorboard", self.state.step, console)
+        logged = len(self.state.history)
+
+        def save() -> None:
+            nonlocal logged
+            write_metrics(self.folder / "metrics.csv", self.state.history)
+            for row in self.state.history[logged:]:
+                board.add(row)
+            logged = len(self.state.history)
+            tensors, facts = self.state.pack()
+            best = int(self.state.best["step"]) if self.state.best else None
+            checkpoints.save(self.state.step, tensors, {**facts, "fixed": self.facts, "hardware": hardware}, best)
+
+        with Interrupt() as interrupt:
+            try:
+                with console.start(self.plan.steps, self.state.step):
+                    fit(
+                        state=self.state,
+                        task=self.task,
+                        plan=self.plan,
+                        batches=self._batches(),
+                        val=self._feed(self.val),
+                        save=save,
+                        console=console,
+                        interrupt=interrupt,
+                        device=self.device,
+                    )
+                self._deliver(checkpoints, hardware, console, interrupt)
+            except Interrupted:
+                console.say(f"stopped after step {self.state.step}; go on with: dsmixer train --resume {self.folder}")
+                return interrupt.exit_code
+            finally:
+                board.close()
+        return 0
+
+    def _resume(self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console) -> None:
+        if not checkpoints.steps():
+            console.say("no checkpoint yet; beginning at step 0")
+            return
+        tensors, facts = checkpoints.load_newest()
+        for name, value in self.facts.items():
+            if facts["fixed"].get(name) != value:
+                before = facts["fixed"].get(name)
+                raise CheckpointError(
+                    f"{name} was {before} in the checkpoints of {self.folder} and is now {value}; start anew"
+                )
+        for name, value in hardware.items():
+            before = facts["hardware"].get(name)
+            if before != value:
+                console.warn(f"{name} was {before} and is now {value}: the result may differ in its last bits")
+        self.state.unpack(tensors, facts)
+        write_metrics(self.folder / "metrics.csv", self.state.history)
+        console.say(f"resuming {self.folder} at step {self.state.step} of {self.plan.steps}")
+
+    def _batches(self) -> Any:
+        plan = self.plan
+        batches = CountedBatches(
+            len(self.train),
+            plan.batch_size,
+            batches_per_epoch=plan.steps_per_epoch * plan.accumulate,
+            epochs=plan.epochs,
+            seed=plan.seed,
+            start=self.state.step * plan.accumulate,
+        )
+        return iter(Feed(self.train, batches, self.workers, self.worker_timeout))
+
+    def _feed(self, images: Images) -> Feed:
+        return Feed(images, in_order(len(images), self.plan.batch_size), self.workers, self.worker_timeout)
+
+    def _deliver(
+        self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console, interrupt: Interrupt
+    ) -> None:
+        """Judge the best weights on the test images, once, and write what the run leaves; result.json last."""
+        from dsmixer.engine.report import draw_curves, write_report
+
+        state, best = self.state, self.state.best or {}
+        try:
+            weights = judged_weights(checkpoints.load(int(best["step"]))[0])
+        except CheckpointError as error:
+            console.warn(f"{error}; delivering the last weights instead of the best")
+            weights, best = state.judged.state_dict(), {"epoch": len(state.history)}
+        state.judged.load_state_dict(weights)
+        scores = evaluate(
+            state.judged,
+            self.task,
+            self._feed(self.test),
+            precision=self.plan.precision,
+            device=self.device,
+            interrupt=interrupt,
+        )
+        save_weights(self.folder / "model.safetensors", weights, self.about)
+        seconds = sum(row["seconds"] for row in state.history)
+        images = self.plan.steps * self.plan.accumulate * self.plan.batch_size
+        result = {
+            "test": scores,
+            "best_epoch": int(best["epoch"]),
+            "epochs": self.plan.epochs,
+            "seed": self.plan.seed,
+            "train_images": len(self.train),
+            "val_images": len(self.val),
+            "test_images": len(self.test),
+            "train_seconds": round(seconds, 1),
+            "images_per_second": round(images / max(seconds, 1e-9), 1),
+            "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
+            "data": self.data,
+            "command": self.command,
+            "hardware": hardware,
+        }
+        draw_curves(state.history, result["best_epoch"], self.folder / "curves.png")
+        write_report(self.folder, result, self.about, self.task.report(self.folder))
+        write_atomically(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        score = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        console.say(f"test: {score} (epoch {result['best_epoch']}); see {self.folder / 'report.md'}")

@@ -1,0 +1,120 @@
+"""One label an image: cross-entropy, accuracy, the confusion matrix."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from dsmixer.data.loader import Batch
+from dsmixer.tasks.base import Task
+
+
+class Classification(Task):
+    """Single-label classification.
+
+    ``mixup`` and ``cutmix`` are alphas, 0 for off; mixing draws from the global generators, which the engine seeds by
+    the step. ``picture`` gives the image of a row for the sheet of predictions.
+    """
+
+    def __init__(
+        self,
+        classes: list[str],
+        *,
+        label_smoothing: float,
+        mixup: float,
+        cutmix: float,
+        picture: Callable[[int], Image.Image],
+        preprocessing: dict[str, Any],
+        choose_within: float,
+    ) -> None:
+        self.classes, self.label_smoothing, self.picture = classes, label_smoothing, picture
+        self.preprocessing, self.choose_within = preprocessing, choose_within
+        self.mix = None
+        if mixup or cutmix:
+            from timm.data.mixup import Mixup
+
+            self.mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=len(classes))
+        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False)
+        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
+        self.reset()
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy; under mixup the accuracy counts the heavier label."""
+        images, targets = batch.images, batch.targets
+        if self.mix is None:
+            logits = model(images)
+            loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        else:
+            images, mixed = self.mix(images, targets)
+            logits, targets = model(images), mixed.argmax(1)
+            loss = cross_entropy(logits, mixed)
+        accuracy = (logits.detach().argmax(1) == targets).float().mean()
+        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+
+    def reset(self) -> None:
+        """Forget the evaluation."""
+        self.accuracy.reset()
+        self.confusion.reset()
+        self.loss_sum = 0.0
+        self.seen: list[Tensor] = []  # a (4, B) block a batch: row, target, prediction, confidence
+
+    def update(self, model: nn.Module, batch: Batch) -> None:
+        """Predict a batch and keep what was predicted."""
+        logits = model(batch.images).float().cpu()
+        targets = batch.targets.cpu()
+        confidence, predicted = logits.softmax(1).max(1)
+        self.loss_sum += cross_entropy(logits, targets, reduction="sum").double().item()
+        self.accuracy.update(predicted, targets)
+        self.confusion.update(predicted, targets)
+        self.seen.append(torch.stack([batch.rows.double(), targets.double(), predicted.double(), confidence.double()]))
+
+    def compute(self) -> dict[str, float]:
+        """Mean cross-entropy (without smoothing) and accuracy."""
+        count = sum(block.shape[1] for block in self.seen)
+        return {"loss": self.loss_sum / max(count, 1), "accuracy": float(self.accuracy.compute())}
+
+    def score(self, metrics: dict[str, float]) -> float:
+        """Accuracy."""
+        return metrics["accuracy"]
+
+    def slack(self, metrics: dict[str, float]) -> float:
+        """Standard errors of the accuracy (of (right + 1) / (images + 2), so that all right is not certainty).
+
+        After Breiman et al. 1984, who take the simplest model within one; here the latest, trained at a lower rate: on
+        some hundred images the highest of many accuracies is mostly luck, and luck comes early as often as late.
+        """
+        count = sum(block.shape[1] for block in self.seen)
+        share = (metrics["accuracy"] * count + 1) / (count + 2)
+        return self.choose_within * (share * (1 - share) / (count + 2)) ** 0.5
+
+    def metadata(self) -> dict[str, Any]:
+        """Classes and preprocessing."""
+        return {"num_classes": len(self.classes), "class_names": self.classes, **self.preprocessing}
+
+    def report(self, folder: Path) -> list[str]:
+        """confusion.png, predictions.png, and the classes that are hardest."""
+        from dsmixer.tasks.pictures import draw_confusion, draw_predictions
+
+        matrix = self.confusion.compute().numpy()
+        row, target, predicted, confidence = torch.cat(self.seen, 1).numpy()
+        draw_confusion(matrix, self.classes, folder / "confusion.png")
+        wrong = np.flatnonzero(target != predicted)
+        right = np.flatnonzero(target == predicted)
+        chosen = [*wrong[:12], *right][:40]
+        cells = [
+            (self.picture(int(row[i])), self.classes[int(target[i])], self.classes[int(predicted[i])], confidence[i])
+            for i in chosen
+        ]
+        draw_predictions(cells, folder / "predictions.png")
+        recall = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
+        hardest = [i for i in np.argsort(recall, kind="stable")[:3] if matrix[i].sum()]
+        lines = [f"{len(wrong)} of {len(row)} images are wrong. The classes found least often:", ""]
+        lines += ["| class | images | found |", "|---|---|---|"]
+        lines += [f"| {self.classes[i]} | {matrix[i].sum()} | {100 * recall[i]:.1f} % |" for i in hardest]
+        return [*lines, "", "![confusion matrix](confusion.png)", "", "![predictions](predictions.png)"]

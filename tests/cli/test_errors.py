@@ -1,0 +1,163 @@
+"""A mistake is answered in one sentence with exit code 2, before anything slow is imported."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dsmixer.cli import main
+
+DIGITS = ["train", "--recipe", "digits"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with one of everything that can be wrong."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("model: {name: dsm_test}\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    (tmp_path / "bad.yaml").write_text("model: {name: [}")
+    (tmp_path / "evil.yaml").write_text("model: !!python/object/apply:os.system ['touch canary']")
+    (tmp_path / "list.yaml").write_text("- model")
+    (tmp_path / "section.yaml").write_text("modle: {name: dsm_test}")
+    (tmp_path / "key.yaml").write_text("optim: {epoch: 3}")
+    (tmp_path / "type.yaml").write_text("optim: {epochs: many}")
+    (tmp_path / "target.yaml").write_text("model: {_target_: os.system, name: dsm_test}")
+    header = json.dumps({"__metadata__": {"architecture": "dsm_atto"}}).encode()
+    (tmp_path / "atto.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 20)
+    (tmp_path / "pickled.pth").write_bytes(b"\x80\x04")
+    return tmp_path
+
+
+TABLE = [
+    (["trian"], "did you mean train"),
+    (["evaluate"], "unknown command 'evaluate'"),
+    (["train"], "--recipe cifar10 | digits"),
+    (["train", "--recipe", "digit"], "did you mean digits"),
+    (["train", "--recipe", "no/such.yaml"], "does not exist"),
+    (["train", "--recipe"], "expected one argument"),
+    (["train", "--recipe", "bad.yaml"], "not valid YAML"),
+    (["train", "--recipe", "evil.yaml"], "not valid YAML"),
+    (["train", "--recipe", "list.yaml"], "expected the sections model, data, optim, run"),
+    (["train", "--recipe", "section.yaml"], "did you mean model"),
+    (["train", "--recipe", "key.yaml"], "did you mean optim.epochs"),
+    (["train", "--recipe", "type.yaml"], "optim.epochs is 'many', expected a value of type int"),
+    (["train", "--recipe", "target.yaml"], "'model._target_' is no setting"),
+    (["train", "--recipe", "cifar10"], "data.root is not set"),
+    (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere is not a folder"),
+    (["train", "--recipe", "cifar10", "--data.root", "full"], "no parquet file"),
+    ([*DIGITS, "--optim.lrr=1"], "did you mean optim.lr"),
+    ([*DIGITS, "--lr=1"], "'lr' is no setting"),
+    ([*DIGITS, "--optim.lr=fast"], "optim.lr is 'fast', expected a value of type float"),
+    ([*DIGITS, "--optim.clip_grad=none"], "optim.clip_grad is 'none', expected a value of type float or null"),
+    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'digits', 'parquet'"),
+    ([*DIGITS, "--optim.epochs=0"], "optim.epochs is 0, but it must be at least 1"),
+    ([*DIGITS, "--data.mean=[0.5,0.5]"], "data.mean has 2 values, but data.in_chans is 1"),
+    ([*DIGITS, "--data.rand_augment=rand-m9"], "data.rand_augment works on color"),
+    ([*DIGITS, "--data.mixup=0.1", "--data.batch_size=33"], "data.batch_size is 33"),
+    ([*DIGITS, "--overwrite"], "--overwrite needs --out"),
+    ([*DIGITS, "surplus"], "surplus"),
+    ([*DIGITS, "--out", "full"], "full is not empty, and not the folder of a run"),
+    ([*DIGITS, "--out", "full", "--overwrite"], "full is not empty, and not the folder of a run"),
+    ([*DIGITS, "--out", "run"], "--resume run"),
+    ([*DIGITS, "--out", "bad.yaml"], "is a file"),
+    ([*DIGITS, "--model.weights=gone.safetensors"], "gone.safetensors, expected"),
+    ([*DIGITS, "--model.weights=pickled.pth"], "expected a .safetensors file"),
+    ([*DIGITS, "--model.weights=broken.safetensors"], "not a readable .safetensors"),
+    ([*DIGITS, "--model.weights=atto.safetensors"], "holds weights of dsm_atto, but model.name is dsm_test"),
+    (["train", "--resume", "nowhere"], "nowhere is not a folder"),
+    (["train", "--resume", "full"], "not the folder of a run"),
+    (["train", "--resume", "run", "--optim.lr=2"], "may not change optim.lr"),
+    (["train", "--resume", "run", "--out", "other"], "neither --recipe nor --out"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), TABLE, ids=[" ".join(row[0]) for row in TABLE])
+def test_a_mistake_is_one_sentence_and_exit_code_2(here, capsys, arguments, message):
+    before = sorted(here.rglob("*"))
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("dsmixer: error: ")
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+    assert sorted(here.rglob("*")) == before
+
+
+SLOW = [
+    ([*DIGITS, "--model.name=dsm_tset"], "try dsm_test"),
+    ([*DIGITS, "--model.kwargs.width=3"], "dsm_test does not take model.kwargs"),
+    ([*DIGITS, "--model.name=convnext_atto", "--model.kwargs={}"], "convnext_atto cannot take images of 1x8x8"),
+    ([*DIGITS, "--data.batch_size=5000"], "data.batch_size 5000 times optim.accumulate 1 is more than the"),
+    (
+        [*DIGITS, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]", "--data.rand_augment=x"],
+        "'x'; try rand",
+    ),
+    ([*DIGITS, "--optim.name=adamv"], "optim.name is adamv, which timm does not have"),
+    ([*DIGITS, "--run.device=cuda:77"], "run.device is cuda:77, which this machine does not offer"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), SLOW, ids=[" ".join(row[0][3:]) for row in SLOW])
+def test_mistakes_that_only_the_libraries_can_find(here, capsys, arguments, message):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (here / "runs").exists()
+
+
+def test_no_mistake_above_and_no_help_imports_torch(here):
+    code = (
+        "import json, sys; from dsmixer.cli import main; codes = [main(a) for a in json.loads(sys.argv[1])]; "
+        "print(sorted(set(codes)), {'torch', 'timm', 'torchvision', 'sklearn'} & set(sys.modules))"
+    )
+    asked = [*(row[0] for row in TABLE), ["--help"], ["--version"], ["train", "--help"], []]
+    result = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[0, 2] set()"
+    assert "Traceback" not in result.stderr
+
+
+def test_help_explains_every_setting_with_its_default(capsys):
+    from dsmixer.cli.options import flat
+    from dsmixer.config import Config
+
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in flat(Config()):
+        assert f"--{name}" in text
+    assert "default: 0.001" in text
+    assert main(["--help"]) == 0
+    assert "models" in capsys.readouterr().out
+
+
+def test_the_command_line_wins_over_the_recipe_in_any_order():
+    from dsmixer.cli.options import read_recipe, resolve
+
+    content = read_recipe("digits")[1]
+    config = resolve(content, ["--model.kwargs.depths=[1, 1]", "--optim.lr=1e-4"])
+    assert config.optim.lr == 1e-4
+    assert config.data.in_chans == 1
+    assert config.model.kwargs == {**content["model"]["kwargs"], "depths": [1, 1]}
+
+
+def test_debugging_shows_the_traceback(here, capsys, monkeypatch):
+    monkeypatch.setitem(os.environ, "DSMIXER_DEBUG", "1")
+    assert main(["train", "--recipe", "digit"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_run_folders_are_numbered_and_overwriting_keeps_what_is_not_ours(here):
+    from dsmixer.engine.folder import empty_folder, new_folder
+
+    assert str(new_folder(None, "digits", False)) == "runs/digits-001"
+    (here / "runs" / "digits-007").mkdir(parents=True)
+    assert str(new_folder(None, "digits", False)) == "runs/digits-008"
+    (here / "run" / "notes.txt").write_text("mine")
+    empty_folder(new_folder("run", "digits", True))
+    assert [path.name for path in (here / "run").iterdir()] == ["notes.txt"]

@@ -1,0 +1,89 @@
+"""A batch is a function of (seed, epoch, position): not of workers, history, or where reading began."""
+
+import pytest
+import torch
+
+from dsmixer.data.loader import CountedBatches, DataError, Feed, Images, in_order
+from dsmixer.data.seeds import seed_generators
+from dsmixer.data.splits import Split, open_splits
+from dsmixer.data.transforms import eval_transform, train_transform
+
+AUGMENTED = train_transform(
+    16, [0.5] * 3, [0.5] * 3, hflip=0.5, crop_padding=2, crop_scale=0.5, rotate=10, translate=0.1, scale=0.1,
+    rand_augment="rand-m9-mstd0.5-inc1", erase=0.5,
+)  # fmt: skip
+
+
+def read(split, workers, start=0):
+    images = Images(split, "RGB", AUGMENTED, seed=5)
+    batches = CountedBatches(len(images), 8, batches_per_epoch=len(images) // 8, epochs=2, seed=5, start=start)
+    return list(Feed(images, batches, workers, timeout=60))
+
+
+def test_augmented_batches_do_not_depend_on_workers_or_on_where_reading_began(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    here = read(split, workers=0)
+    assert len(here) == 8
+    for other, offset in ((read(split, workers=2), 0), (read(split, workers=1, start=3), 3)):
+        assert len(other) == len(here) - offset
+        for batch, expected in zip(other, here[offset:], strict=True):
+            assert torch.equal(batch.images, expected.images)
+            assert torch.equal(batch.rows, expected.rows)
+    assert not torch.equal(here[0].images, here[4].images)  # the next epoch draws anew
+    for batch in here:
+        assert torch.equal(batch.targets, torch.from_numpy(split.source.labels[batch.rows.numpy()]))
+
+
+def test_reading_here_leaves_the_generators_alone(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    images = Images(split, "RGB", AUGMENTED, seed=5)
+    seed_generators(3)
+    before = torch.get_rng_state()
+    images.__getitems__([(0, 1), (0, 2)])
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_an_evaluation_sees_every_image_once(folder):
+    split = open_splits("parquet", str(folder), 0.2).test
+    images = Images(split, "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
+    rows = torch.cat([batch.rows for batch in Feed(images, in_order(len(images), 3), 0, 0)])
+    assert rows.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_image_is_one_sentence_also_from_a_worker(folder, write, workers):
+    write(folder / "test.parquet", ["a"], [0, 0, 0], broken={1})
+    split = open_splits("parquet", str(folder), 0.2).test
+    images = Images(split, "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
+    with pytest.raises(DataError, match=r"^row 1 of .*/test: damaged image[^\n]*$"):
+        list(Feed(images, in_order(len(images), 2), workers, 60))
+
+
+class Deadly:
+    """A source whose third image kills the process that reads it."""
+
+    def __init__(self, source):
+        self.classes, self.labels, self.source = source.classes, source.labels, source
+
+    def image(self, row, mode):
+        if row == 2:
+            import os
+
+            os._exit(1)
+        return self.source.image(row, mode)
+
+
+def test_a_dead_worker_is_reported_with_the_rows_it_was_reading(folder):
+    split = open_splits("parquet", str(folder), 0.2).test
+    images = Images(Split(Deadly(split.source), split.rows), "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
+    with pytest.raises(DataError, match=r"exited unexpectedly.*rows 0, 1, 2, 3;"):
+        list(Feed(images, in_order(len(images), 2), 1, 60))
+
+
+def test_starting_to_read_leaves_the_generators_alone(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    seed_generators(3)
+    before = torch.get_rng_state()
+    read(split, workers=0)
+    read(split, workers=1)
+    assert torch.equal(before, torch.get_rng_state())

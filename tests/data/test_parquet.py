@@ -1,0 +1,107 @@
+"""Parquet splits agree on what a label means, and say what is wrong with a folder."""
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dsmixer.data.parquet import find_files, open_parquet
+from dsmixer.data.splits import carve, open_splits
+
+DATA = Path(os.environ.get("DSMIXER_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+def test_shards_are_joined_in_order(folder):
+    train = open_parquet(str(folder))["train"]
+    assert train.labels.tolist() == [0, 1, 2] * 10 + [2, 1] * 5
+    for row in (0, 1, 29, 30, 39):
+        level = np.asarray(train.image(row, "L")).mean()
+        assert round((level - 5) / 40) == len(train.classes[train.labels[row]])
+
+
+def test_classes_are_matched_by_name_not_by_number(folder):
+    splits = open_splits("parquet", str(folder), 0.2)
+    assert splits.classes == ["a", "bb", "ccc"]
+    source = splits.test.source
+    assert source.labels.tolist() == [2, 0, 0, 2]
+    assert round((np.asarray(source.image(0, "L")).mean() - 5) / 40) == 3
+
+
+def test_a_class_that_train_lacks_is_an_error(folder, write):
+    write(folder / "test.parquet", ["a", "dddd"], [0, 1])
+    with pytest.raises(ValueError, match="'dddd', which train does not have"):
+        open_parquet(str(folder))
+
+
+def test_a_worker_receives_file_names_not_bytes(folder):
+    train = open_parquet(str(folder))["train"]
+    packed = pickle.dumps(train)
+    assert len(packed) < 2500
+    assert pickle.loads(packed).image(3, "RGB") == train.image(3, "RGB")
+
+
+def test_an_unreadable_row_is_named(folder, write):
+    write(folder / "test.parquet", ["a"], [0, 0, 0], broken={1})
+    with pytest.raises(ValueError, match=r"^row 1 of .*/test: damaged image"):
+        open_parquet(str(folder))["test"].image(1, "RGB")
+
+
+def test_validation_is_carved_from_train_by_class_and_always_alike(folder):
+    splits, again = (open_splits("parquet", str(folder), 0.2) for _ in range(2))
+    assert np.bincount(splits.val.source.labels[splits.val.rows]).tolist() == [2, 3, 3]
+    assert not set(splits.train.rows) & set(splits.val.rows)
+    assert len(splits.train.rows) + len(splits.val.rows) == 40
+    assert (splits.val.rows == again.val.rows).all()
+    kept, held = carve(np.array([0, 1, 1]), 0.5)
+    assert (kept.tolist(), len(held)) == ([0, kept[1]], 1)  # a class of one stays in train
+
+
+def test_a_validation_split_of_its_own_is_used(folder, write):
+    write(folder / "validation.parquet", ["a", "bb"], [0, 1, 1])
+    splits = open_splits("parquet", str(folder), 0.2)
+    assert (len(splits.train.rows), len(splits.val.rows), len(splits.test.rows)) == (40, 3, 4)
+    (folder / "test.parquet").unlink()
+    splits = open_splits("parquet", str(folder), 0.2)  # then it is the held-out one, and never chooses
+    assert (len(splits.train.rows), len(splits.val.rows), len(splits.test.rows)) == (32, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "train-00001-of-00002.parquet").unlink(), "lacks shards of train"),
+        (lambda f: (f / "test.parquet").unlink(), "expected train and"),
+        (lambda f: [path.unlink() for path in f.iterdir()], "no parquet file"),
+    ],
+)
+def test_an_incomplete_folder_is_explained_from_names_alone(folder, change, message):
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        find_files(str(folder))
+
+
+def test_files_that_are_not_what_they_should_be(folder):
+    (folder / "test.parquet").write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match="not a readable parquet file"):
+        open_parquet(str(folder))
+    pq.write_table(pa.table({"image": [b""], "label": [0]}), folder / "test.parquet")
+    with pytest.raises(ValueError, match="no class names"):
+        open_parquet(str(folder))
+
+
+@pytest.mark.skipif(not (DATA / "cifar10").is_dir(), reason="no cifar10 in DSMIXER_DATA")
+def test_cifar10_as_it_lies_on_disk():
+    splits = open_splits("parquet", str(DATA / "cifar10"), 0.1)
+    assert [len(split.rows) for split in splits[:3]] == [45000, 5000, 10000]
+    assert splits.classes[:2] == ["airplane", "automobile"]
+    assert splits.test.source.image(9999, "RGB").size == (32, 32)
+
+
+@pytest.mark.skipif(not (DATA / "tiny-imagenet-100").is_dir(), reason="no tiny-imagenet-100 in DSMIXER_DATA")
+def test_tiny_imagenet_has_two_shards_and_val_as_held_out():
+    splits = open_splits("parquet", str(DATA / "tiny-imagenet-100"), 0.1)
+    assert [len(split.rows) for split in splits[:3]] == [45000, 5000, 5000]
+    assert splits.train.source.image(49999, "RGB").size == (64, 64)

@@ -1,0 +1,84 @@
+"""What reaches the network: sizes, scale, and geometry in the right direction."""
+
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dsmixer.data.seeds import seed_generators
+from dsmixer.data.transforms import affine, eval_transform, shifted_crop, train_transform
+
+OFF = {
+    "hflip": 0.0,
+    "crop_padding": 0,
+    "crop_scale": 1.0,
+    "rotate": 0.0,
+    "translate": 0.0,
+    "scale": 0.0,
+    "rand_augment": None,
+    "erase": 0.0,
+}
+ALL = {
+    "hflip": 0.5,
+    "crop_padding": 2,
+    "crop_scale": 0.5,
+    "rotate": 10.0,
+    "translate": 0.1,
+    "scale": 0.1,
+    "rand_augment": "rand-m9-mstd0.5-inc1",
+    "erase": 1.0,
+}
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3)])
+@pytest.mark.parametrize("size", [(8, 8), (31, 17), (5, 40)])
+def test_evaluation_gives_a_normalized_square(mode, channels, size):
+    pixels = eval_transform(16, [0.5] * channels, [0.25] * channels)(Image.new(mode, size, "white"))
+    assert pixels.shape == (channels, 16, 16)
+    torch.testing.assert_close(pixels, torch.full_like(pixels, 2.0))
+
+
+def test_training_with_everything_off_is_evaluation():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8))
+    mean, std = [0.4, 0.5, 0.6], [0.2, 0.3, 0.4]
+    assert torch.equal(train_transform(16, mean, std, **OFF)(image), eval_transform(16, mean, std)(image))
+
+
+def test_a_seed_decides_every_random_part_and_workers_can_receive_it():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8))
+    transform = train_transform(32, [0.5] * 3, [0.5] * 3, **ALL)
+    draws = []
+    for seed in (1, 1, 2):
+        seed_generators(seed)
+        draws.append(pickle.loads(pickle.dumps(transform))(image))
+    assert draws[0].shape == (3, 32, 32)
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_affine_moves_turns_and_zooms_about_the_middle(monkeypatch):
+    image = Image.fromarray(np.zeros((9, 9), np.uint8))
+    image.putpixel((6, 4), 255)  # right of the middle
+    draws = iter([90, 1, 0, 0])
+    monkeypatch.setattr(random, "uniform", lambda *_: next(draws))
+    turned = np.asarray(affine(image, 90, 0, 0))
+    assert np.argwhere(turned > 128).tolist() in ([[6, 4]], [[2, 4]])
+    draws = iter([0, 1, 1 / 9, 2 / 9])
+    assert np.argwhere(np.asarray(affine(image, 0, 1, 0)) > 128).tolist() == [[6, 7]]  # one right, two down
+    draws = iter([0, 2, 0, 0])
+    assert np.argwhere(np.asarray(affine(image, 0, 0, 1)) > 128)[:, 1].mean() > 7  # twice as far from the middle
+
+
+def test_a_shifted_crop_keeps_the_size_and_moves_within_the_padding():
+    image = Image.new("L", (8, 8))
+    image.putpixel((4, 4), 255)
+    places = set()
+    for seed in range(60):
+        random.seed(seed)
+        moved = shifted_crop(image, 2)
+        assert moved.size == (8, 8)
+        places.add(tuple(np.argwhere(np.asarray(moved) == 255)[0].tolist()))
+    assert {y for y, _ in places} == {x for _, x in places} == {2, 3, 4, 5, 6}

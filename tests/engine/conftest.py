@@ -1,0 +1,14 @@
+"""One undisturbed run, shared by all who compare with it."""
+
+from pathlib import Path
+
+import pytest
+from shrunken import SHRUNK, train
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Path:
+    """An undisturbed run."""
+    folder = tmp_path_factory.mktemp("reference") / "run"
+    assert train(*SHRUNK, f"--out={folder}") == 0
+    return folder

@@ -1,0 +1,48 @@
+"""The configuration explains itself and refuses what cannot work."""
+
+import subprocess
+import sys
+from dataclasses import fields
+
+import pytest
+
+from dsmixer.config import SECTIONS, Config, field_docs
+
+
+def test_every_field_has_a_text_and_the_defaults_are_valid():
+    for section in SECTIONS.values():
+        docs = field_docs(section)
+        assert list(docs) == [field.name for field in fields(section)]
+        assert all(len(text) > 10 for text in docs.values())
+    Config().check()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data.batch_size", 0),
+        ("data.val_fraction", 0.0),
+        ("data.hflip", 1.5),
+        ("data.mean", [0.5]),
+        ("data.std", [0.5, 0.0, 0.5]),
+        ("data.name", "parquet"),
+        ("optim.epochs", 0),
+        ("optim.lr", float("nan")),
+        ("optim.warmup_epochs", 1000.0),
+        ("optim.clip_grad", -1.0),
+        ("model.drop_path_rate", 1.0),
+        ("model.kwargs", {"num_classes": 3}),
+        ("run.seed", -1),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(key, value):
+    config = Config()
+    section, name = key.split(".")
+    setattr(getattr(config, section), name, value)
+    with pytest.raises(ValueError, match=key.replace(".", r"\.")):
+        config.check()
+
+
+def test_config_and_command_line_load_nothing_slow():
+    code = "import sys, dsmixer.config, dsmixer.cli.train; print({'torch', 'timm', 'torchvision'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
