@@ -21,7 +21,7 @@ def small():
 
 
 def enliven(model):
-    """Make ``model`` as after training: branches as strong as the tokens, gains that differ between images and bands."""
+    """Make ``model`` as after training: branches as strong as the tokens, gains that differ between images."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
         if "band_weights" in name:
