@@ -1,7 +1,7 @@
 """Dynamic Spectrum Mixer: a frequency-domain vision backbone.
 
-Importing this package costs almost nothing and imports neither torch nor timm. As soon as timm is there, before or after,
-``timm.create_model("dsm_tiny")`` knows the ``dsm_*`` models.
+Importing this package costs almost nothing and imports neither torch nor timm. As soon as timm is there, before or
+after, ``timm.create_model("dsm_tiny")`` knows the ``dsm_*`` models.
 """
 
 import importlib

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: PLC2701 - the public way to see every tensor made
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsmixer.layers import DynamicGains, SpectrumWeights, StaticResponse
 from dsmixer.layers.mixer import COSINE_BASES, MIXED_BASES

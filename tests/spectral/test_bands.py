@@ -89,7 +89,7 @@ def test_powers_read_the_squared_mean_and_the_variance_of_noise_at_every_size():
 
 @pytest.mark.parametrize("num_bands", [4, 6, 14])
 def test_a_band_without_a_bin_reads_the_nearest_one(num_bands):
-    """A 2-token axis has one frequency above DC, 1/4: every octave reads its power, even where float32 would underflow."""
+    """A 2-token axis has one frequency above DC, 1/4: every octave reads its power, even where exp underflows."""
     power = torch.ones(1, 1, 2, 1)
     power[..., 1, :] = 5.0
     powers = band_powers(power, num_bands)[0, 0, :, 0]

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from dsmixer.spectral import dct2, idct2, synthesis2
-from dsmixer.spectral.constants import CACHE_SIZE, is_traced
+from dsmixer.spectral import dct2, idct2, response_terms, synthesis2
+from dsmixer.spectral.constants import CACHE_SIZE, SharedConstants, is_traced
 from dsmixer.spectral.dct import cosine_matrix
+from dsmixer.spectral.responses import _terms
 
 
 class LowPass(nn.Module):
@@ -20,7 +21,8 @@ class LowPass(nn.Module):
         self.scale = nn.Parameter(torch.ones(3))
 
     def forward(self, x):
-        return synthesis2(dct2(x) * self.scale, "cosine", "sine")
+        constants = SharedConstants()
+        return synthesis2(dct2(x, constants=constants) * self.scale, "cosine", "sine", constants=constants)
 
 
 X = torch.randn(2, 6, 9, 3)
@@ -36,9 +38,9 @@ def test_a_matrix_is_built_once_per_size_dtype_and_device():
 
 
 def test_the_cache_is_bounded():
-    for n in range(1, CACHE_SIZE + 50):
-        cosine_matrix(n % 7 + n, torch.ones((), device="meta"))
-    assert cosine_matrix.cache_info().currsize <= CACHE_SIZE
+    for terms in range(CACHE_SIZE + 50):
+        response_terms(3, terms, "cosine", torch.ones(()))
+    assert _terms.cache_info().currsize == CACHE_SIZE
 
 
 def test_nothing_of_it_is_in_a_module():
@@ -68,7 +70,7 @@ def test_a_matrix_made_inside_a_function_transform_serves_outside():
 
 
 def test_other_default_devices_and_fake_tensors_leave_no_trace():
-    from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: PLC2701 - the mode torch.export runs under
+    from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
         assert is_traced(dct2(torch.randn(1, 43, 41, 2)))

@@ -87,7 +87,7 @@ def test_a_constant_image_has_one_coefficient():
 
 
 def test_cosine_synthesis_is_even_and_sine_synthesis_is_odd():
-    """One coefficient at frequency k synthesises to a wave mirrored about the centre, with opposite signs for the two."""
+    """One coefficient synthesises to a wave mirrored about the centre, with opposite signs for the two."""
     y = torch.zeros(1, 9, dtype=torch.float64)
     y[0, 2] = 1
     assert torch.allclose(idct(y), idct(y).flip(-1))

@@ -1,26 +1,34 @@
 """Dynamic Spectrum Mixer: a pyramid of blocks whose tokens meet in the frequency domain.
 
-Paper: Hu & Yu, "Dynamic Spectrum Mixer for Visual Recognition", arXiv 2309.06721. Of it the abstract is at hand: an MLP-like
-backbone, DCT token mixing, a dynamic spectrum weight generation layer. Everything else is our design
+Paper: Hu & Yu, "Dynamic Spectrum Mixer for Visual Recognition", arXiv 2309.06721. Of it the abstract is at hand: an
+MLP-like backbone, DCT token mixing, a dynamic spectrum weight generation layer. Everything else is our design
 (docs/paper-and-ours.md). Written from scratch; Apache-2.0.
 """
 
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates, trunc_normal_
+from timm.layers import NormMlpClassifierHead, calculate_drop_path_rates, register_notrace_module, trunc_normal_
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from dsmixer.backbones.timm_private import checkpoint_seq, feature_take_indices
+from dsmixer.backbones.timm_private import feature_take_indices
 from dsmixer.layers.block import SpectrumBlock
 from dsmixer.layers.embed import Downsample, Stem
+from dsmixer.layers.weights import DynamicGains, StaticResponse
+from dsmixer.spectral.constants import SharedConstants
 
 __all__ = ["DynamicSpectrumMixer"]  # register_model adds the variants
 
 
+# Leaves for torch.fx, whose symbols have no size: checks and transforms depend on it.
+register_notrace_module(Stem)
+
+
+@register_notrace_module
 class Stage(nn.Module):
     """Optional downsampling, then blocks on one token grid; features NCHW in and out, channels last in memory."""
 
@@ -33,24 +41,26 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features of this stage's width and grid."""
         x_BHWC = self.downsample(x).permute(0, 2, 3, 1)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            x_BHWC = checkpoint_seq(self.blocks, x_BHWC)
-        else:
-            x_BHWC = self.blocks(x_BHWC)
+        constants = SharedConstants()
+        for block in self.blocks:
+            if self.grad_checkpointing and self.training:
+                x_BHWC = checkpoint(block, x_BHWC, constants, use_reentrant=False)
+            else:
+                x_BHWC = block(x_BHWC, constants)
         return x_BHWC.permute(0, 3, 1, 2)
 
 
 class DynamicSpectrumMixer(nn.Module):
     """The backbone: stem, four stages, norm, head. Any input size, at once and in turn, with the same weights.
 
-    A grid whose sides do not divide by the stride is rounded up, its border completed with zeros (`dsmixer.layers.embed`):
-    a 225 × 97 image at stride 32 gives 8 × 4 tokens.
+    A grid whose sides do not divide by the stride is rounded up, its border completed with zeros
+    (`dsmixer.layers.embed`): a 225 × 97 image at stride 32 gives 8 × 4 tokens.
 
     Args:
         in_chans: channels of the images.
         num_classes: classes of the head; 0 for none.
         global_pool: ``"avg"``, ``"max"``, ``"avgmax"`` or ``""`` for none.
-        output_stride: 8, 16 or 32. Below the network's own stride the last stages keep their grid instead of halving it.
+        output_stride: 8, 16 or 32. Below the network's own stride the last stages keep their grid.
         depths: blocks per stage.
         dims: channels per stage; divisible by 8.
         stem_stride: 4; 2 or 1 for small images.
@@ -90,14 +100,14 @@ class DynamicSpectrumMixer(nn.Module):
         self.feature_info: Any = []
 
         self.stem = Stem(in_chans, dims[0], stem_stride)
-        drop_path = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
+        drop_path: Any = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         block = dict(mlp_ratio=mlp_ratio, init_values=init_values, **(mixer or {}))
         stages = []
         reduction, in_dim = stem_stride, dims[0]
         for index, (dim, stride) in enumerate(zip(dims, strides, strict=True)):
             stages.append(Stage(in_dim, dim, stride, drop_path[index], **block))
             reduction, in_dim = reduction * (stride or 1), dim
-            self.feature_info.append(dict(num_chs=dim, reduction=reduction, module=f"stages.{index}"))
+            self.feature_info.append({"num_chs": dim, "reduction": reduction, "module": f"stages.{index}"})
         self.stages = nn.Sequential(*stages)
         self.head = NormMlpClassifierHead(dims[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate)
         self.init_weights()
@@ -115,13 +125,13 @@ class DynamicSpectrumMixer(nn.Module):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Parameter groups for layer-wise learning rate decay."""
         fine = [(r"^stages\.(\d+)\.downsample", (0,)), (r"^stages\.(\d+)\.blocks\.(\d+)", None)]
-        return dict(stem=r"^stem", blocks=r"^stages\.(\d+)" if coarse else fine)
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else fine}
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory: recompute the blocks in the backward pass."""
         for stage in self.stages:
-            stage.grad_checkpointing = enable
+            cast(Stage, stage).grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:
@@ -204,7 +214,7 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif hasattr(module, "reset_parameters") and not isinstance(module, nn.LayerNorm):
+    elif isinstance(module, StaticResponse | DynamicGains):
         module.reset_parameters()
 
 
@@ -216,7 +226,7 @@ def _create(
             DynamicSpectrumMixer,
             variant,
             pretrained,
-            feature_cfg=dict(out_indices=(0, 1, 2, 3), flatten_sequential=True),
+            feature_cfg={"out_indices": (0, 1, 2, 3), "flatten_sequential": True},
             **kwargs,
         )
     return model if dtype is None else model.to(dtype)
@@ -244,15 +254,15 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 # Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224.
 # `dsmixer models` prints them; no ImageNet weights exist yet.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "dsm_test": dict(depths=(1, 1, 2, 1), dims=(16, 32, 48, 64)),
-    "dsm_atto": dict(depths=(2, 2, 6, 2), dims=(40, 80, 160, 320)),
-    "dsm_femto": dict(depths=(2, 2, 6, 2), dims=(48, 96, 192, 384)),
-    "dsm_pico": dict(depths=(2, 2, 6, 2), dims=(64, 128, 256, 512)),
-    "dsm_nano": dict(depths=(2, 2, 8, 2), dims=(80, 160, 320, 640)),
-    "dsm_tiny": dict(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768)),
-    "dsm_small": dict(depths=(3, 3, 29, 3), dims=(96, 192, 384, 768)),
-    "dsm_base": dict(depths=(3, 3, 29, 3), dims=(128, 256, 512, 1024)),
-    "dsm_large": dict(depths=(3, 3, 29, 3), dims=(192, 384, 768, 1536)),
+    "dsm_test": {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
+    "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (40, 80, 160, 320)},
+    "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (48, 96, 192, 384)},
+    "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (64, 128, 256, 512)},
+    "dsm_nano": {"depths": (2, 2, 8, 2), "dims": (80, 160, 320, 640)},
+    "dsm_tiny": {"depths": (3, 3, 9, 3), "dims": (96, 192, 384, 768)},
+    "dsm_small": {"depths": (3, 3, 29, 3), "dims": (96, 192, 384, 768)},
+    "dsm_base": {"depths": (3, 3, 29, 3), "dims": (128, 256, 512, 1024)},
+    "dsm_large": {"depths": (3, 3, 29, 3), "dims": (192, 384, 768, 1536)},
 }
 
 default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VARIANTS})

@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
         return complain(f"unknown command {verb!r}; {hint} (dsmixer --help)")
     try:
         return importlib.import_module(f"dsmixer.cli.{verb}").main(arguments[1:])
+    except ValueError as error:
+        return complain(str(error))
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

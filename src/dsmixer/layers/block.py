@@ -5,6 +5,7 @@ from timm.layers import DropPath, LayerScale, Mlp
 from torch import Tensor, nn
 
 from dsmixer.layers.mixer import SpectrumMixer
+from dsmixer.spectral.constants import DIRECT, Constants
 
 
 class SpectrumBlock(nn.Module):
@@ -40,7 +41,7 @@ class SpectrumBlock(nn.Module):
         self.ls2 = scale()
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x_BHWC: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+    def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
         """Same shape out."""
-        x_BHWC = x_BHWC + self.drop_path(self.ls1(self.mixer(self.norm1(x_BHWC))))
+        x_BHWC = x_BHWC + self.drop_path(self.ls1(self.mixer(self.norm1(x_BHWC), constants)))
         return x_BHWC + self.drop_path(self.ls2(self.mlp(self.norm2(x_BHWC))))

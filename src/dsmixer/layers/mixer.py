@@ -7,13 +7,14 @@ for each part is in studies/.
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import silu
 
 from dsmixer.layers.weights import Content, DynamicGains, SpectrumWeights, StaticResponse
 from dsmixer.spectral import Basis, Route, dct2, synthesis2
+from dsmixer.spectral.constants import DIRECT, Constants
 
-# Synthesis over (height, width) of each channel group. Real gains on cosines alone build only even filters with mirrored
-# borders, neither an edge nor a shift; sines build the odd ones.
+# Synthesis over (height, width) of each channel group. Real gains on cosines alone build only even filters with
+# mirrored borders, neither an edge nor a shift; sines build the odd ones.
 MIXED_BASES: tuple[tuple[Basis, Basis], ...] = (
     ("cosine", "cosine"),
     ("cosine", "sine"),
@@ -71,18 +72,19 @@ class SpectrumMixer(nn.Module):
         self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local_conv else None
         self.out_proj = nn.Linear(dim, dim)
 
-    def forward(self, x_BHWC: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h w c"]:
+    def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
         """Mixed tokens, same shape and dtype as ``x``; any height and width."""
         x = self.in_proj(x_BHWC)
         v_BHWC, z_BHWC = x.chunk(2, -1) if self.gated else (x, None)
-        y_BHWC = self._synthesis(self.weights(dct2(v_BHWC, self.route))).to(v_BHWC.dtype)
+        s_BUVC = self.weights(dct2(v_BHWC, self.route, constants), constants)
+        y_BHWC = self._synthesis(s_BUVC, constants).to(v_BHWC.dtype)
         if self.local is not None:
             y_BHWC = y_BHWC + self.local(v_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         if z_BHWC is not None:
-            y_BHWC = y_BHWC * F.silu(z_BHWC)
+            y_BHWC = y_BHWC * silu(z_BHWC)
         return self.out_proj(y_BHWC)
 
-    def _synthesis(self, s_BUVC: Tensor) -> Tensor:
+    def _synthesis(self, s_BUVC: Tensor, constants: Constants) -> Tensor:
         groups = s_BUVC.chunk(len(self.bases), -1)
         pairs = zip(groups, self.bases, strict=True)
-        return torch.cat([synthesis2(group, *bases, route=self.route) for group, bases in pairs], -1)
+        return torch.cat([synthesis2(group, *bases, self.route, constants) for group, bases in pairs], -1)

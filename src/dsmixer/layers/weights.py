@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dsmixer.spectral import band_powers, polynomial_response, spectrum_weights
-from dsmixer.spectral.constants import tensor_length
+from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32, tensor_length
 from dsmixer.spectral.dct import Basis
 
 Content = Literal["bands", "mean", "both"]
@@ -43,19 +43,20 @@ class StaticResponse(nn.Module):
         nn.init.normal_(self.coefficients, std=COEFFICIENT_STD)
         nn.init.zeros_(self.band_weights)
 
-    def forward(self, height: int, width: int) -> Float[Tensor, "u v c"]:
+    def forward(self, height: int, width: int, constants: Constants = DIRECT) -> Float[Tensor, "u v c"]:
         """Response at the frequencies of a ``height`` × ``width`` grid."""
         groups = self.coefficients.chunk(len(self.bases), -1)
         pairs = zip(groups, self.bases, strict=True)
-        polynomials = [polynomial_response(group, height, width, bases) for group, bases in pairs]
-        return torch.cat(polynomials, -1) + spectrum_weights(self.band_weights[None], height, width)[0]
+        polynomials = [polynomial_response(group, height, width, bases, constants) for group, bases in pairs]
+        return torch.cat(polynomials, -1) + spectrum_weights(self.band_weights[None], height, width, constants)[0]
 
 
 class DynamicGains(nn.Module):
     """The dynamic spectrum weight generation layer: one gain per image, band and channel group.
 
-    Two layers read the logarithm of the spectrum's own mean power in every band and group (``content="bands"``), the mean of
-    every channel (``"mean"``), or both, and return ``2·sigmoid(·)``: bounded to (0, 2), exactly 1 at initialisation.
+    Two layers read the logarithm of the spectrum's own mean power in every band and group (``content="bands"``), the
+    mean of every channel (``"mean"``), or both, and return ``2·sigmoid(·)``: bounded to (0, 2), exactly 1 at
+    initialisation.
     """
 
     def __init__(
@@ -86,22 +87,23 @@ class DynamicGains(nn.Module):
         nn.init.zeros_(self.to_gains.weight)
         nn.init.zeros_(self.to_gains.bias)
 
-    def forward(self, s_BUVC: Float[Tensor, "b u v c"]) -> Float[Tensor, "b k l g"]:
+    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b k l g"]:
         """Gains for the spectrum ``s`` of each image."""
         dtype = self.to_gains.weight.dtype
         hidden = torch.zeros((), dtype=dtype, device=s_BUVC.device)
         if self.from_bands is not None:
-            hidden = hidden + self.from_bands(self._log_powers(s_BUVC).flatten(1).to(dtype))
+            hidden = hidden + self.from_bands(self._log_powers(s_BUVC, constants).flatten(1).to(dtype))
         if self.from_mean is not None:
             hidden = hidden + self.from_mean(_token_mean(s_BUVC).to(dtype))
         gains = 2 * torch.sigmoid(self.to_gains(self.act(hidden)))
         return gains.unflatten(-1, (self.num_bands, self.num_bands, self.num_groups))
 
-    def _log_powers(self, s_BUVC: Tensor) -> Tensor:
+    def _log_powers(self, s_BUVC: Tensor, constants: Constants) -> Tensor:
         grouped = s_BUVC.unflatten(-1, (self.num_groups, -1))
         # A norm reduces in one pass, without the squares in memory; float32, for bfloat16 sums would lose small bands.
-        norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=torch.promote_types(s_BUVC.dtype, torch.float32))
-        return torch.log(band_powers(norm_BUVG.square() / grouped.shape[-1], self.num_bands) + POWER_FLOOR)
+        norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=at_least_float32(s_BUVC.dtype))
+        powers = band_powers(norm_BUVG.square() / grouped.shape[-1], self.num_bands, constants)
+        return torch.log(powers + POWER_FLOOR)
 
 
 def _token_mean(s_BUVC: Tensor) -> Tensor:
@@ -119,12 +121,12 @@ class SpectrumWeights(nn.Module):
         self.response = response
         self.gains = gains
 
-    def forward(self, s_BUVC: Float[Tensor, "b u v c"]) -> Float[Tensor, "b u v c"]:
+    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """The weighted spectrum."""
         height, width = s_BUVC.shape[1:3]
-        weighted = s_BUVC * self.response(height, width).to(s_BUVC.dtype)
+        weighted = s_BUVC * self.response(height, width, constants).to(s_BUVC.dtype)
         if self.gains is None:
             return weighted
-        weights_BUVG = spectrum_weights(self.gains(s_BUVC), height, width).to(s_BUVC.dtype)
+        weights_BUVG = spectrum_weights(self.gains(s_BUVC, constants), height, width, constants).to(s_BUVC.dtype)
         grouped = weighted.unflatten(-1, (weights_BUVG.shape[-1], -1))
         return (grouped * weights_BUVG[..., None]).flatten(-2)

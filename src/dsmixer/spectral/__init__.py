@@ -1,4 +1,4 @@
-"""The mathematics of the mixer: tensors in, tensors out. No parameters, no modules, no complex number leaves this room."""
+"""The mathematics of the mixer: tensors in, tensors out. No parameters, no modules; no complex number leaves."""
 
 from dsmixer.spectral.bands import (
     band_centers,

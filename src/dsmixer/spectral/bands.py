@@ -10,11 +10,13 @@ The softmax of squared distances never reaches zero, so an octave without a bin 
 below 1/14) reads the power of the bin nearest to it instead of nothing. In two dimensions a band is a pair of bands.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsmixer.spectral.constants import constant, tensor_length
+from dsmixer.spectral.constants import DIRECT, Constants, constant, tensor_length
 from dsmixer.spectral.dct import contract
 
 # σ in octaves: a band falls from 90 % to 10 % over 0.54 octaves around its edge.
@@ -38,33 +40,39 @@ def band_matrix(n: int, num_bands: int, like: Tensor) -> Float[Tensor, "k n"]:
 
 def band_energies(s_BUVC: Float[Tensor, "b u v c"], num_bands: int) -> Float[Tensor, "b k l c"]:
     """Energy Σ s² in each band of height × band of width; over all bands it adds up to the energy of the tokens."""
-    return _over_bands(s_BUVC.square(), num_bands, normalized=False)
+    _require_bands(num_bands)
+    return _over_bands(s_BUVC.square(), num_bands, _band_matrix, DIRECT)
 
 
-def band_powers(p_BUVC: Float[Tensor, "b u v c"], num_bands: int) -> Float[Tensor, "b k l c"]:
+def band_powers(
+    p_BUVC: Float[Tensor, "b u v c"], num_bands: int, constants: Constants = DIRECT
+) -> Float[Tensor, "b k l c"]:
     """Mean power per frequency in each band, from the power spectrum ``p`` = s²: comparable between resolutions.
 
     An orthonormal DCT spreads noise evenly, so its mean power per bin does not depend on the size; a DC line collects
     instead, so it is divided by the length: band (0, 0) reads the squared mean of the tokens.
     """
-    return _over_bands(p_BUVC, num_bands, normalized=True)
+    _require_bands(num_bands)
+    return _over_bands(p_BUVC, num_bands, _mean_matrix, constants)
 
 
-def spectrum_weights(gains_BKLG: Float[Tensor, "b k l g"], height: int, width: int) -> Float[Tensor, "b u v g"]:
+def spectrum_weights(
+    gains_BKLG: Float[Tensor, "b k l g"], height: int, width: int, constants: Constants = DIRECT
+) -> Float[Tensor, "b u v g"]:
     """Weights for every frequency of a ``height`` × ``width`` spectrum from one gain per band: smooth in log frequency.
 
     Equal gains give equal weights, because the bands add up to one.
     """
     num_bands = gains_BKLG.shape[1]
-    weights = contract(band_matrix(width, num_bands, gains_BKLG).transpose(-1, -2), gains_BKLG, 2)
-    return contract(band_matrix(height, num_bands, gains_BKLG).transpose(-1, -2), weights, 1)
+    over_width = constants(_band_matrix, 1, width, gains_BKLG, num_bands).transpose(-1, -2)
+    over_height = constants(_band_matrix, 0, height, gains_BKLG, num_bands).transpose(-1, -2)
+    return contract(over_height, contract(over_width, gains_BKLG, 2), 1)
 
 
-def _over_bands(p_BUVC: Tensor, num_bands: int, normalized: bool) -> Tensor:
-    _require_bands(num_bands)
-    matrix = _mean_matrix if normalized else _band_matrix
+def _over_bands(p_BUVC: Tensor, num_bands: int, matrix: Callable[..., Tensor], constants: Constants) -> Tensor:
     height, width = p_BUVC.shape[1:3]
-    return contract(matrix(height, p_BUVC, num_bands), contract(matrix(width, p_BUVC, num_bands), p_BUVC, 2), 1)
+    over_width = contract(constants(matrix, 1, width, p_BUVC, num_bands), p_BUVC, 2)
+    return contract(constants(matrix, 0, height, p_BUVC, num_bands), over_width, 1)
 
 
 def _require_bands(num_bands: int) -> None:
@@ -88,7 +96,7 @@ def _band_matrix(n: int, dtype: torch.dtype, device: torch.device, num_bands: in
 
 @constant
 def _mean_matrix(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
-    """Rows of the band matrix divided by their sums, in logarithms: a band far from every bin has a sum that underflows.
+    """Rows of the band matrix divided by their sums; in logarithms, for a band far from every bin underflows.
 
     The DC row is divided by the length. A length of 1 has no AC bin: those rows are 0.
     """

@@ -1,13 +1,13 @@
-"""Matrices that depend on a length alone: built once per size, dtype and device, or inside the graph while it is traced."""
+"""Matrices that depend on a length alone: made once per size, dtype and device, or in the graph while it is traced."""
 
 import functools
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
-# 4 stages × 2 axes × (cosine, sine, bands, two kinds of terms) are 40 matrices an image size; a 56 × 56 one holds 12 kB.
+# 4 stages × 2 axes × (cosine, sine, bands, two kinds of terms) are 40 matrices an image size; 56 × 56 takes 12 kB.
 CACHE_SIZE = 512
 
 P = ParamSpec("P")
@@ -16,6 +16,11 @@ P = ParamSpec("P")
 def is_traced(x: Tensor) -> bool:
     """Whether a constant made now would belong to a graph (export, compile, fake tensors) and must not be cached."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) not in (Tensor, torch.nn.Parameter)
+
+
+def at_least_float32(dtype: torch.dtype) -> torch.dtype:
+    """float64 for float64, float32 for anything narrower."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def tensor_length(n: int, device: torch.device) -> Tensor:
@@ -47,8 +52,40 @@ def constant(
     def get(n: int, like: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         if not is_traced(like):
             return cached(n, like.dtype, like.device, *args, **kwargs)
-        working = torch.promote_types(like.dtype, torch.float32)
-        return build(n, working, like.device, *args, **kwargs).to(like.dtype)
+        working = at_least_float32(like.dtype)
+        made = build(n, working, like.device, *args, **kwargs)
+        return made if working == like.dtype else made.to(like.dtype)
 
     get.cache_info = cached.cache_info  # type: ignore[attr-defined]
     return get  # type: ignore[return-value]
+
+
+class Constants:
+    """Where a function gets its matrices from. This one asks anew each time."""
+
+    def __call__(self, get: Callable[..., Tensor], axis: int, n: int, like: Tensor, *args: Any) -> Tensor:
+        """``get(n, like, *args)``, the constant of an axis (0 height, 1 width) of length ``n``."""
+        return get(n, like, *args)
+
+
+class SharedConstants(Constants):
+    """The constants of one token grid, each made once.
+
+    In eager mode the cache of `constant` would do. A traced graph holds a matrix as often as it is asked for, so all
+    blocks of a stage share one of these: it keeps the graph of a deep network about as small as that of a shallow one.
+    Keyed by axis, for a length that is traced cannot be hashed.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[Any, ...], Tensor] = {}
+
+    def __call__(self, get: Callable[..., Tensor], axis: int, n: int, like: Tensor, *args: Any) -> Tensor:
+        """The constant of this grid's ``axis``, made at the first call."""
+        # The function itself: its name is that of the wrapper while torch.compile traces.
+        key = (get, axis, like.dtype, *args)
+        if key not in self.made:
+            self.made[key] = get(n, like, *args)
+        return self.made[key]
+
+
+DIRECT = Constants()

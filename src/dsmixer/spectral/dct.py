@@ -7,13 +7,14 @@ Row k is the frequency ω = πk/n radians, or k/(2n) cycles, per token.
 """
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsmixer.spectral.constants import constant, is_traced, tensor_length
+from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32, constant, is_traced, tensor_length
 
 Route = Literal["auto", "matrix", "fft"]
 Basis = Literal["cosine", "sine"]
@@ -40,12 +41,12 @@ def dct(x: Float[Tensor, "..."], dim: int = -1, route: Route = "auto") -> Float[
     Raises:
         ValueError: for a dtype that is not floating point, a length of 0, an unknown route.
     """
-    return _transform(x, dim, route, _dct_matrix, _dct_fft)
+    return _transform(x, dim, DCT, route)
 
 
 def idct(y: Float[Tensor, "..."], dim: int = -1, route: Route = "auto") -> Float[Tensor, "..."]:
     """Inverse of `dct` along ``dim`` (orthonormal DCT-III, cosine synthesis): ``x_i = Σ_k C[k, i] y_k``."""
-    return _transform(y, dim, route, _idct_matrix, _idct_fft)
+    return _transform(y, dim, INVERSE["cosine"], route)
 
 
 def sine_synthesis(y: Float[Tensor, "..."], dim: int = -1, route: Route = "auto") -> Float[Tensor, "..."]:
@@ -54,17 +55,19 @@ def sine_synthesis(y: Float[Tensor, "..."], dim: int = -1, route: Route = "auto"
     Cosine coefficients synthesised with sines are shifted by a quarter cycle, so a gain that is odd in ω builds the odd
     filters (edges, shifts) that no real gain on a cosine synthesis can.
     """
-    return _transform(y, dim, route, _idst_matrix, _idst_fft)
+    return _transform(y, dim, INVERSE["sine"], route)
 
 
-def dct2(x_BHWC: Float[Tensor, "b h w c"], route: Route = "auto") -> Float[Tensor, "b u v c"]:
+def dct2(
+    x_BHWC: Float[Tensor, "b h w c"], route: Route = "auto", constants: Constants = DIRECT
+) -> Float[Tensor, "b u v c"]:
     """Orthonormal 2-D DCT-II over height and width of tokens; any size from 1 × 1.
 
     Entry (0, 0) carries the mean; u counts half-cycles from top to bottom, v from left to right. Precision, routes and
-    errors as `dct`.
+    errors as `dct`. ``constants`` may be shared by calls on one grid, see `SharedConstants`.
     """
     _require_tokens(x_BHWC)
-    return dct(dct(x_BHWC, 2, route), 1, route)
+    return _transform(_transform(x_BHWC, 2, DCT, route, constants), 1, DCT, route, constants)
 
 
 def idct2(y_BUVC: Float[Tensor, "b u v c"], route: Route = "auto") -> Float[Tensor, "b h w c"]:
@@ -73,29 +76,46 @@ def idct2(y_BUVC: Float[Tensor, "b u v c"], route: Route = "auto") -> Float[Tens
 
 
 def synthesis2(
-    y_BUVC: Float[Tensor, "b u v c"], height: Basis = "cosine", width: Basis = "cosine", route: Route = "auto"
+    y_BUVC: Float[Tensor, "b u v c"],
+    height: Basis = "cosine",
+    width: Basis = "cosine",
+    route: Route = "auto",
+    constants: Constants = DIRECT,
 ) -> Float[Tensor, "b h w c"]:
     """Synthesis with cosines or sines on each axis: `idct` or `sine_synthesis` over width, then over height."""
     _require_tokens(y_BUVC)
-    inverse = {"cosine": idct, "sine": sine_synthesis}
     for axis, basis in (("height", height), ("width", width)):
-        if basis not in inverse:
+        if basis not in INVERSE:
             raise ValueError(f"{axis} basis {basis!r} is unknown; use 'cosine' or 'sine'")
-    return inverse[height](inverse[width](y_BUVC, 2, route), 1, route)
+    over_width = _transform(y_BUVC, 2, INVERSE[width], route, constants)
+    return _transform(over_width, 1, INVERSE[height], route, constants)
 
 
 # ---- choice of route and precision ----------------------------------------------------------------------------------
 
 
-def _transform(x: Tensor, dim: int, route: Route, by_matrix, by_fft) -> Tensor:
+class Transform(NamedTuple):
+    """One linear map by two routes: its matrix (or the transpose of it), and an FFT."""
+
+    matrix: Callable[[int, Tensor], Tensor]
+    transposed: bool
+    fft: Callable[[Tensor, int], Tensor]
+
+
+def _transform(x: Tensor, dim: int, kind: Transform, route: Route, constants: Constants = DIRECT) -> Tensor:
     _require_floating(x)
     if not -x.ndim <= dim < x.ndim:
         raise ValueError(f"dim {dim} is out of range for a tensor of {x.ndim} dimensions")
     dim %= x.ndim
     if not is_traced(x) and x.shape[dim] == 0:
         raise ValueError(f"dimension {dim} of {tuple(x.shape)} is empty; a DCT needs a length of at least 1")
-    function = by_fft if _takes_fft(x, dim, route) else by_matrix
-    return function(x.to(_working_dtype(x)), dim)
+    takes_fft = _takes_fft(x, dim, route)
+    dtype = _working_dtype(x)
+    x = x if x.dtype == dtype else x.to(dtype)  # an idle cast would still be a node of an exported graph
+    if takes_fft:
+        return kind.fft(x, dim)
+    matrix = constants(kind.matrix, dim - 1, x.shape[dim], x)
+    return contract(matrix.transpose(-1, -2) if kind.transposed else matrix, x, dim)
 
 
 def _takes_fft(x: Tensor, dim: int, route: Route) -> bool:
@@ -168,18 +188,6 @@ def _multiply(matrix: Tensor, x: Tensor, dim: int) -> Tensor:
     return (matrix @ x.flatten(dim + 1)).unflatten(-1, x.shape[dim + 1 :])
 
 
-def _dct_matrix(x: Tensor, dim: int) -> Tensor:
-    return contract(cosine_matrix(x.shape[dim], x), x, dim)
-
-
-def _idct_matrix(y: Tensor, dim: int) -> Tensor:
-    return contract(cosine_matrix(y.shape[dim], y).transpose(-1, -2), y, dim)
-
-
-def _idst_matrix(y: Tensor, dim: int) -> Tensor:
-    return contract(sine_matrix(y.shape[dim], y).transpose(-1, -2), y, dim)
-
-
 # ---- route 2: one real FFT of the same length (Makhoul 1980, IEEE TASSP 28(1)) --------------------------------------
 
 
@@ -215,7 +223,7 @@ def _idst_fft(y: Tensor, dim: int) -> Tensor:
 
 
 def _float(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.to(at_least_float32(x.dtype))
 
 
 def _twiddle(n: int, like: Tensor) -> Tensor:
@@ -229,3 +237,7 @@ def _norm(n: int, like: Tensor) -> Tensor:
     norm = torch.full((n,), math.sqrt(2 / n), dtype=torch.float64)
     norm[0] = math.sqrt(1 / n)
     return norm.to(like)
+
+
+DCT = Transform(cosine_matrix, False, _dct_fft)
+INVERSE = {"cosine": Transform(cosine_matrix, True, _idct_fft), "sine": Transform(sine_matrix, True, _idst_fft)}

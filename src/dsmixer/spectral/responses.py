@@ -1,7 +1,7 @@
 """Static responses that are smooth in frequency: low-order trigonometric polynomials in ω, at any size.
 
-    cosine axis: f_j(ω) = cos(jω), j = 0 … T - 1        even filters with taps at most T - 1 tokens away
-    sine axis:   f_j(ω) = sin((j + 1)ω), j = 0 … T - 1  odd filters with taps at most T tokens away
+cosine axis: f_j(ω) = cos(jω), j = 0 … T - 1        even filters with taps at most T - 1 tokens away
+sine axis:   f_j(ω) = sin((j + 1)ω), j = 0 … T - 1  odd filters with taps at most T tokens away
 """
 
 import math
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsmixer.spectral.constants import constant, tensor_length
+from dsmixer.spectral.constants import DIRECT, Constants, constant, tensor_length
 from dsmixer.spectral.dct import Basis, contract
 
 
@@ -20,12 +20,16 @@ def response_terms(n: int, num_terms: int, basis: Basis, like: Tensor) -> Float[
 
 
 def polynomial_response(
-    coefficients_TTC: Float[Tensor, "t t c"], height: int, width: int, bases: tuple[Basis, Basis]
+    coefficients_TTC: Float[Tensor, "t t c"],
+    height: int,
+    width: int,
+    bases: tuple[Basis, Basis],
+    constants: Constants = DIRECT,
 ) -> Float[Tensor, "u v c"]:
-    """Response Σ_ij a_ij f_i(ω_u) f_j(ω_v) of every channel; ``bases`` are those of the synthesis over (height, width)."""
+    """Response Σ_ij a_ij f_i(ω_u) f_j(ω_v) of every channel; ``bases`` of its synthesis over (height, width)."""
     num_terms = coefficients_TTC.shape[0]
-    over_width = response_terms(width, num_terms, bases[1], coefficients_TTC).transpose(-1, -2)
-    over_height = response_terms(height, num_terms, bases[0], coefficients_TTC).transpose(-1, -2)
+    over_width = constants(_terms, 1, width, coefficients_TTC, num_terms, bases[1]).transpose(-1, -2)
+    over_height = constants(_terms, 0, height, coefficients_TTC, num_terms, bases[0]).transpose(-1, -2)
     return contract(over_height, contract(over_width, coefficients_TTC, 1), 0)
 
 

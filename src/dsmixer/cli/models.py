@@ -1,0 +1,111 @@
+"""`dsmixer models`: the variants, with what they cost at a given size."""
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one model costs, counted on the meta device: exact, and free of any arithmetic."""
+
+    name: str
+    parameters: int
+    macs: int
+    """Multiply-accumulates of one forward pass over one image: matrix products and convolutions."""
+    activations: int
+    """Bytes kept for the backward pass of one image, in float32."""
+
+    @property
+    def training_bytes(self) -> int:
+        """Memory to train with one image in float32: weights, gradients, two AdamW moments, kept activations."""
+        return 16 * self.parameters + self.activations
+
+
+def cost(name: str, height: int, width: int, **options) -> Cost:
+    """Count parameters, MACs and memory of any timm model at one input size."""
+    import timm
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.device("meta"):
+        model = timm.create_model(name, **options)
+        image = torch.empty(1, getattr(model, "in_chans", 3), height, width)
+        with torch.no_grad(), FlopCounterMode(display=False) as flops:
+            model.eval()(image)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model.train()(image)
+    weights = {parameter.untyped_storage()._cdata for parameter in model.parameters()}
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in kept}
+    return Cost(
+        name=name,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=flops.get_total_flops() // 2,
+        activations=sum(size for storage, size in storages.items() if storage not in weights),
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Print a table of the models whose names match."""
+    options = _parser().parse_args(argv)
+    height, width = _size(options.size)
+
+    import timm
+
+    import dsmixer  # noqa: F401 - registers the models
+
+    names = [name for name in timm.list_models(options.filter) if options.all or name.startswith("dsm_")]
+    if not names:
+        raise ValueError(f"no model matches {options.filter!r}; try 'dsm_*'" + ("" if options.all else " or add --all"))
+    costs = (cost(name, height, width) for name in names)
+    if options.csv:
+        _print_csv(costs)
+    else:
+        _print_table(sorted(costs, key=lambda found: found.parameters), height, width)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="dsmixer models", description=__doc__)
+    parser.add_argument("filter", nargs="?", default="dsm_*", help="name or pattern (default: %(default)s)")
+    parser.add_argument("--size", default="224", metavar="N|HxW", help="input size in pixels (default: %(default)s)")
+    parser.add_argument("--all", action="store_true", help="any timm model that matches, not ours alone")
+    parser.add_argument("--csv", action="store_true", help="plain numbers, comma-separated")
+    return parser
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
+        raise ValueError(f"--size {text!r} is not a size; write 224 or 480x640 (height x width)")
+    return int(sides[0]), int(sides[-1])
+
+
+def _print_csv(costs: Iterable[Cost]) -> None:
+    print("name,parameters,macs,activation_bytes,training_bytes")
+    for found in costs:
+        print(found.name, found.parameters, found.macs, found.activations, found.training_bytes, sep=",")
+
+
+def _print_table(costs: list[Cost], height: int, width: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"at {height} x {width}, one image, float32")
+    for heading in ("model", "parameters", "MACs", "weights", "to train"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for found in costs:
+        table.add_row(
+            found.name,
+            f"{found.parameters / 1e6:.2f} M",
+            f"{found.macs / 1e9:.3f} G",
+            f"{4 * found.parameters / 2**20:.0f} MiB",
+            f"{found.training_bytes / 2**20:.0f} MiB",
+        )
+    Console().print(table)
