@@ -20,7 +20,7 @@ SHRUNK = [
     "--data.batch_size=32",
     "--optim.accumulate=2",
     "--optim.ema_decay=0.9",
-    "--optim.epochs=3",
+    "--optim.epochs=2",
     "--optim.warmup_epochs=1",
     "--data.workers=0",
 ]

@@ -114,6 +114,8 @@ def _train(config: Config, folder: Path, resume: bool, begin: bool, command: str
             console.say(f"run folder: {folder}")
     except (ValueError, OSError) as error:
         return complain(str(error))
+    except CheckpointError as error:
+        return complain(str(error), code=1)
     try:
         return run.execute(resume, console)
     except (TrainingError, CheckpointError, DataError) as error:

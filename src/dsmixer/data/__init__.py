@@ -1,1 +1,1 @@
-"""data."""
+"""From files to typed batches: readers, one guarded decode, transforms, splits, counted randomness."""
