@@ -6,6 +6,9 @@ import numpy as np
 from PIL import Image
 
 SPLIT_SEED = 20260101  # fixed: runs with different seeds are judged on the same images
+# The digits' test images have a seed of their own, set after the recipe was settled: the hold-out before it had been
+# looked at while settings were compared.
+DIGITS_TEST_SEED = 20261123
 
 
 class Source(Protocol):
@@ -35,9 +38,9 @@ class Splits(NamedTuple):
     classes: list[str]
 
 
-def carve(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Positions (kept, held back): ``fraction`` of every class with at least two members; always the same ones."""
-    random = np.random.Generator(np.random.Philox(SPLIT_SEED))
+    random = np.random.Generator(np.random.Philox(seed))
     held = []
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
@@ -47,9 +50,9 @@ def carve(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), held_back), held_back
 
 
-def carve_rows(source: Source, rows: np.ndarray, fraction: float) -> tuple[Split, Split]:
+def carve_rows(source: Source, rows: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[Split, Split]:
     """``carve`` within some rows of a source."""
-    kept, held = carve(source.labels[rows], fraction)
+    kept, held = carve(source.labels[rows], fraction, seed)
     return Split(source, rows[kept]), Split(source, rows[held])
 
 
@@ -59,7 +62,7 @@ def open_splits(name: str, root: str | None, val_fraction: float) -> Splits:
         from dsmixer.data.digits import Digits
 
         source = Digits()
-        rest, test = carve_rows(source, np.arange(len(source.labels)), 0.2)
+        rest, test = carve_rows(source, np.arange(len(source.labels)), 0.2, DIGITS_TEST_SEED)
         train, val = carve_rows(source, rest.rows, val_fraction)
         return Splits(train, val, test, source.classes)
     from dsmixer.data.parquet import open_parquet
