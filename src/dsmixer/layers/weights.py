@@ -54,9 +54,9 @@ class StaticResponse(nn.Module):
 class DynamicGains(nn.Module):
     """The dynamic spectrum weight generation layer: one gain per image, band and channel group.
 
-    Two layers read the logarithm of the spectrum's own mean power in every band and group (``content="bands"``), the
-    mean of every channel (``"mean"``), or both, and return ``2·sigmoid(·)``: bounded to (0, 2), exactly 1 at
-    initialisation.
+    Two layers read the logarithm of the spectrum's own mean power in every band and group, normalised over all of them
+    (``content="bands"``), the mean of every channel (``"mean"``), or both, and return ``2·sigmoid(·)``: bounded to
+    (0, 2), exactly 1 at initialisation.
     """
 
     def __init__(
@@ -76,7 +76,9 @@ class DynamicGains(nn.Module):
         self.num_bands = num_bands
         self.num_groups = num_groups
         num_gains = num_bands**2 * num_groups
-        self.from_bands = nn.Linear(num_gains, hidden_dim) if content != "mean" else None
+        self.from_bands = None
+        if content != "mean":
+            self.from_bands = nn.Sequential(nn.LayerNorm(num_gains, eps=1e-6), nn.Linear(num_gains, hidden_dim))
         self.from_mean = nn.Linear(dim, hidden_dim, bias=content == "mean") if content != "bands" else None
         self.act = nn.GELU()
         self.to_gains = nn.Linear(hidden_dim, num_gains)
