@@ -211,7 +211,7 @@ def _stage_strides(stem_stride: int, output_stride: int, num_stages: int) -> lis
 
 def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Conv2d):
-        # 0.02, the usual constant, at a fan-in of 833; wider for narrow layers, whose mixers it would all but switch off.
+        # The usual constant 0.02 is this at a fan-in of 833; in narrow layers it would all but switch the mixers off.
         trunc_normal_(module.weight, std=(3 * module.weight[0].numel()) ** -0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
