@@ -2,10 +2,10 @@
 
 uv run python studies/spectra/draw.py runs/digits-001 docs/pictures/spectra.png
 
-Top: one test image of each class. Middle: log power of the tokens that enter the first mixer, mean over channels.
-Bottom: the dynamic gains of that mixer on the same frequencies, for the channel group whose gains differ most between
-the test images; above 1 a band is emphasised, below 1 diminished. DC is top left, frequency grows to the right (width)
-and downwards (height). The spread that is printed says how much all groups and bands differ on average.
+Of all mixers with at least 16 tokens, the channel group whose gains differ most between the test images is drawn. Top:
+one test image of each class. Middle: log power of the spectrum that this mixer weighs, mean over its group. Bottom: the
+dynamic gains on the same frequencies; above 1 a band is emphasised, below 1 diminished. DC is top left, frequency grows
+to the right (width) and downwards (height). What is printed says how much all gains differ on average.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from safetensors import safe_open
 
 import dsmixer  # noqa: F401 - registers the models
 from dsmixer.data.splits import open_splits
+from dsmixer.layers import DynamicGains
 from dsmixer.spectral import spectrum_weights
 
 
@@ -39,16 +40,25 @@ def load(folder: Path) -> tuple[torch.nn.Module, dict[str, str]]:
     return model.eval(), about
 
 
-def look(model: torch.nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log power (B, U, V) of the values entering the first mixer, and its gains (B, U, V, G) on the same grid."""
+def look(model: torch.nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Power and gains, both (B, U, V, G), of every mixer with at least 16 tokens, by name."""
     seen = {}
-    mixer = model.stages[0].blocks[0].mixer
-    mixer.weights.gains.register_forward_hook(lambda _, args, gains: seen.update(spectrum=args[0], gains=gains))
+
+    def remember(name: str):
+        return lambda _, args, gains: seen.update({name: (args[0], gains)})
+
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicGains):
+            module.register_forward_hook(remember(name))
     with torch.no_grad():
         model(images)
-    height, width = seen["spectrum"].shape[1:3]
-    power = seen["spectrum"].square().mean(-1).log10()
-    return power, spectrum_weights(seen["gains"], height, width)
+    found = {}
+    for name, (spectrum, gains) in seen.items():
+        height, width = spectrum.shape[1:3]
+        power = spectrum.unflatten(-1, (gains.shape[-1], -1)).square().mean(-1)
+        if height * width >= 16:
+            found[name] = power, spectrum_weights(gains, height, width)
+    return found
 
 
 def main() -> None:
@@ -61,14 +71,17 @@ def main() -> None:
     labels = test.source.labels[test.rows]
     pictures = np.stack([np.array(test.source.image(int(row), "L"), dtype=np.float32) / 255 for row in test.rows])
     mean, std = json.loads(about["mean"])[0], json.loads(about["std"])[0]
-    power, gains = look(model, torch.from_numpy((pictures - mean) / std)[:, None])
-    spread = gains.std(0)
-    group = int(spread.mean((0, 1)).argmax())
-    print(f"gains {gains.min():.2f} to {gains.max():.2f}; standard deviation between the {len(gains)} test images:")
-    print(f"{spread.mean():.3f} over all groups, {spread[..., group].mean():.3f} in group {group}, which is drawn")
+    found = look(model, torch.from_numpy((pictures - mean) / std)[:, None])
+    spreads = {name: gains.std(0).mean((0, 1)) for name, (_, gains) in found.items()}
+    for name, spread in spreads.items():
+        print(f"{name}: standard deviation of the gains between {len(pictures)} test images {spread.mean():.3f}")
+    name = max(spreads, key=lambda name: float(spreads[name].max()))
+    group = int(spreads[name].argmax())
+    print(f"drawn: {name}, group {group}, standard deviation {spreads[name][group]:.3f}")
 
     rows = [int(np.flatnonzero(labels == label)[0]) for label in range(10)]
-    pictures, power, gains = pictures[rows], power[rows], gains[rows][..., group]
+    power, gains = (values[rows][..., group] for values in found[name])
+    pictures, power = pictures[rows], (power + 1e-6).log10()
 
     mpl.use("Agg")
     figure, axes = plt.subplots(3, len(rows), figsize=(len(rows), 3.4), layout="constrained")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from shrunken import SHRUNK, train
+from .shrunken import SHRUNK, train
 
 
 @pytest.fixture(scope="session")

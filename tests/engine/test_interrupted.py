@@ -6,7 +6,7 @@ import resource
 import signal
 
 import pytest
-from shrunken import SHRUNK, sha, start, stop_after_step, train
+from .shrunken import SHRUNK, sha, start, stop_after_step, train
 
 from dsmixer.engine.interrupt import Interrupt
 

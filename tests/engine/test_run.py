@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import safe_open
-from shrunken import SHRUNK, sha, train
+from .shrunken import SHRUNK, sha, train
 
 from dsmixer.data.splits import open_splits
 from dsmixer.data.transforms import eval_transform
