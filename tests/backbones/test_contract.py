@@ -52,8 +52,10 @@ def test_classifier_can_be_removed_and_replaced(name):
     assert meta(name, num_classes=0, global_pool="")(x).shape == (1, model.num_features, 2, 2)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("out_indices", [(0, 1, 2, 3), (1, 3), (2,), (-1,), (-2, -1), (0,)])
+@pytest.mark.parametrize(
+    ("name", "out_indices"),
+    [(name, (0, 1, 2, 3)) for name in MODELS] + [(SMALL, i) for i in ((1, 3), (2,), (-1,), (-2, -1), (0,))],
+)
 def test_features_only(name, out_indices):
     model = meta(name, features_only=True, out_indices=out_indices)
     features = model(empty(RESOLUTION, 96))
