@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from .shrunken import SHRUNK, train
 
 

@@ -6,9 +6,10 @@ import resource
 import signal
 
 import pytest
-from .shrunken import SHRUNK, sha, start, stop_after_step, train
 
 from dsmixer.engine.interrupt import Interrupt
+
+from .shrunken import SHRUNK, sha, start, stop_after_step, train
 
 EAGER = "--run.save_every_minutes=0.0001"  # a checkpoint after every step
 

@@ -9,10 +9,11 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import safe_open
-from .shrunken import SHRUNK, sha, train
 
 from dsmixer.data.splits import open_splits
 from dsmixer.data.transforms import eval_transform
+
+from .shrunken import SHRUNK, sha, train
 
 
 def metrics(folder):
