@@ -67,6 +67,7 @@ def test_the_table(capsys):
         (["nope"], "no model matches 'nope'"),
         (["--size", "1x"], "'1x' is not a size; write 224 or 480x640"),
         (["--size", "0"], "'0' is not a size"),
+        (["--sise", "64"], "unrecognized arguments: --sise"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, message, capsys):

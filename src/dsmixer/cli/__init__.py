@@ -1,14 +1,24 @@
 """The `dsmixer` command: finds the verb, and imports only what it needs."""
 
+import argparse
 import difflib
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 VERBS = {
     "train": "train a model from a recipe, or go on with an interrupted run",
     "models": "list the models and what they cost",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a verb; a mistake in them is a ``ValueError``, which `main` answers like any other."""
+
+    def error(self, message: str) -> NoReturn:
+        """In place of argparse's usage and exit."""
+        raise ValueError(message)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,8 +1,9 @@
 """`dsmixer models`: the variants, with what they cost at a given size."""
 
-import argparse
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from dsmixer.cli import Parser
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dsmixer models", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="dsmixer models", description=__doc__)
     parser.add_argument("filter", nargs="?", default="dsm_*", help="name or pattern (default: %(default)s)")
     parser.add_argument("--size", default="224", metavar="N|HxW", help="input size in pixels (default: %(default)s)")
     parser.add_argument("--all", action="store_true", help="any timm model that matches, not ours alone")

@@ -1,13 +1,12 @@
 """`dsmixer train`: everything that can be wrong is looked for first, then torch is imported and the run is built."""
 
-import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import yaml
 
-from dsmixer.cli import complain
+from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_recipe, read_yaml, recipes, resolve
 from dsmixer.config import Config
 from dsmixer.engine.folder import empty_folder, finished_result, new_folder, run_folder, weights_architecture
@@ -27,14 +26,9 @@ FREE = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
 def main(arguments: list[str]) -> int:
-    """Train, or resume; returns the exit code: 2 for a mistake in the asking, 1 for a run that could not go on."""
-    own = _Parser(
+    """Train, or resume; returns the exit code, 1 for a run that could not go on; ``ValueError`` for wrong asking."""
+    own = Parser(
         prog="dsmixer train", add_help=False, allow_abbrev=False, usage="dsmixer train --recipe NAME [options]"
     )
     own.add_argument("--recipe", help=f"what to train: {', '.join(recipes())}, or a YAML file")
@@ -44,26 +38,23 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(own.format_help() + "\n" + help_text(), end="")
         return 0
-    try:
-        asked, rest = own.parse_known_args(arguments)
-        if asked.resume:
-            if asked.recipe or asked.out or asked.overwrite:
-                raise ValueError("--resume goes with neither --recipe nor --out nor --overwrite: the folder says all")
-            folder = run_folder(asked.resume)
-            config = _resumed(folder, rest)
-        elif asked.recipe:
-            name, content = read_recipe(asked.recipe)
-            config = resolve(content, rest)
-            if asked.overwrite and not asked.out:
-                raise ValueError("--overwrite needs --out DIR; without it a run gets a folder of its own")
-            folder = new_folder(asked.out, name, asked.overwrite)
-        else:
-            raise ValueError(f"say what to train: --recipe {' | '.join(recipes())} | FILE.yaml, or --resume DIR")
-        # a run that has a checkpoint does not need what it started from
-        begin = not asked.resume or not any((folder / "checkpoints").glob("step-*.json"))
-        check_paths(config, begin)
-    except ValueError as error:
-        return complain(str(error))
+    asked, rest = own.parse_known_args(arguments)
+    if asked.resume:
+        if asked.recipe or asked.out or asked.overwrite:
+            raise ValueError("--resume goes with neither --recipe nor --out nor --overwrite: the folder says all")
+        folder = run_folder(asked.resume)
+        config = _resumed(folder, rest)
+    elif asked.recipe:
+        name, content = read_recipe(asked.recipe)
+        config = resolve(content, rest)
+        if asked.overwrite and not asked.out:
+            raise ValueError("--overwrite needs --out DIR; without it a run gets a folder of its own")
+        folder = new_folder(asked.out, name, asked.overwrite)
+    else:
+        raise ValueError(f"say what to train: --recipe {' | '.join(recipes())} | FILE.yaml, or --resume DIR")
+    # a run that has a checkpoint does not need what it started from
+    begin = not asked.resume or not any((folder / "checkpoints").glob("step-*.json"))
+    check_paths(config, begin)
     if asked.resume and (result := finished_result(folder)):
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"{folder} is finished (test: {scores}); see {folder / 'report.md'}")
