@@ -26,7 +26,7 @@ def enliven(model):
     for name, parameter in model.named_parameters():
         if "band_weights" in name:
             torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-        elif parameter.ndim > 1 and "coefficients" not in name:
+        elif parameter.ndim > 1 and not name.endswith(("coefficients", "exponents")):
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
     return model
 

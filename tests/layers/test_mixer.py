@@ -2,19 +2,13 @@
 
 import pytest
 import torch
+from torch.nn.functional import silu
 
 from dsmixer.layers import SpectrumBlock, SpectrumMixer
+from dsmixer.layers.mixer import VALUE_BASES
+from dsmixer.spectral import dct2, synthesis2
 
-OPTIONS = (
-    {},
-    {"dynamic": False},
-    {"symmetric": True},
-    {"gate": False},
-    {"local_conv": True},
-    {"content": "bands"},
-    {"content": "mean"},
-    {"route": "fft"},
-)
+OPTIONS = ({}, {"num_bands": 3, "num_groups": 4, "num_terms": 2}, {"route": "fft"})
 GRIDS = ((1, 1), (1, 9), (7, 7), (14, 5), (33, 20))
 
 
@@ -37,7 +31,8 @@ def test_any_size_and_every_parameter_learns(options):
 
 def test_one_token_reaches_every_other():
     mixer = SpectrumMixer(16)
-    torch.nn.init.normal_(mixer.weights.response.band_weights)
+    for response in mixer.weights.responses:
+        torch.nn.init.normal_(response.band_weights)
     x = tokens(9, 11, batch=1).requires_grad_()
     mixer(x)[0, 8, 10].sum().backward()
     assert (x.grad[0].abs().amax(-1) > 0).all()
@@ -52,16 +47,41 @@ def test_both_routes_are_the_same_mixer():
     assert torch.allclose(by_matrix(x), by_fft(x), atol=1e-5)
 
 
-def test_cosines_alone_cannot_tell_left_from_right():
-    """A symmetric mixer of a flipped image is the flipped mix, whatever its weights; sine synthesis breaks that."""
-    for symmetric in (True, False):
-        mixer = SpectrumMixer(16, symmetric=symmetric)
-        x = tokens(6, 10)
-        same = torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-5)
-        assert same is symmetric
+def test_left_and_right_differ():
+    """Cosines alone would mix a flipped image into the flipped mix, whatever the weights; sine synthesis breaks that."""
+    mixer, x = SpectrumMixer(16), tokens(6, 10)
+    assert not torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-3)
+    with torch.no_grad():
+        for name in ("coefficients", "band_weights"):
+            getattr(mixer.weights.responses[0], name)[..., 4:] = 0  # the value channels synthesised with a sine
+    mixer.norm = torch.nn.Identity()
+    assert torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", OPTIONS[:5], ids=str)
+def test_the_mixer_is_its_formula():
+    torch.manual_seed(0)
+    mixer, x = SpectrumMixer(16), tokens(7, 9)
+    torch.nn.init.normal_(mixer.gate_bias)
+    with torch.no_grad():
+        for parameters in (mixer.weights.responses[0].coefficients, mixer.weights.responses[1].coefficients):
+            parameters.zero_()
+            parameters[0, 0] = 1  # constant responses
+        mixer.weights.gains.exponents.zero_()
+        values, gate = mixer.in_proj(x).chunk(2, -1)
+        s = dct2(values)
+        groups = zip(s.chunk(4, -1), VALUE_BASES, strict=True)
+        # On an axis of sines the constant term of the polynomial is sin(ω).
+        height, width = (torch.sin(torch.arange(n) * torch.pi / n) for n in (7, 9))
+        parts = []
+        for group, bases in groups:
+            over_height = height if bases[0] == "sine" else torch.ones(7)
+            over_width = width if bases[1] == "sine" else torch.ones(9)
+            parts.append(synthesis2(group * over_height[:, None, None] * over_width[:, None], *bases))
+        expected = mixer.out_proj(mixer.norm(torch.cat(parts, -1)) * silu(gate + mixer.gate_bias))
+        assert torch.allclose(mixer(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_weights_and_autocast_agree_with_float32(dtype, options):
     torch.manual_seed(0)
@@ -88,6 +108,8 @@ def test_float16_survives_a_large_mean_on_a_large_grid():
 def test_options_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
         SpectrumMixer(10)
+    with pytest.raises(ValueError, match="dim 24 does not divide into 16 channel groups"):
+        SpectrumMixer(12)
 
 
 def test_a_block_without_layer_scale_has_fewer_parameters_and_starts_in_training_as_asked():

@@ -57,7 +57,7 @@ def test_modules(name):
 def test_weights_and_response():
     response = layers.StaticResponse(16, (("sine", "cosine"),))
     assert checked(type(response).forward)(response, 6, 9).shape == (6, 9, 16)
-    weights = layers.SpectrumWeights(response, layers.DynamicGains(16))
+    weights = layers.SpectrumWeights([response], layers.DynamicGains(16))
     assert checked(type(weights).forward)(weights, X).shape == X.shape
 
 

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from dsmixer.backbones.timm_private import feature_take_indices
 from dsmixer.layers.block import SpectrumBlock
 from dsmixer.layers.embed import Downsample, Stem
+from dsmixer.layers.mixer import SpectrumMixer
 from dsmixer.layers.weights import DynamicGains, StaticResponse
 from dsmixer.spectral.constants import SharedConstants
 
@@ -215,7 +216,7 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=(3 * module.weight[0].numel()) ** -0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, StaticResponse | DynamicGains):
+    elif isinstance(module, StaticResponse | DynamicGains | SpectrumMixer):
         module.reset_parameters()
 
 

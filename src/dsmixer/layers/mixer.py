@@ -1,7 +1,7 @@
-"""SpectrumMixer: tokens → DCT → spectrum weights → inverse DCT → tokens, between two projections and under a gate.
+"""The spectrum mixer: tokens → DCT → projection to values and gate → spectrum weights → inverse DCT → gate → projection.
 
 Layout: B batch, H W token grid, U V frequencies, C channels. The design is ours (docs/paper-and-ours.md), the evidence
-for each part is in studies/.
+for each part is in studies/mixers.
 """
 
 import torch
@@ -9,35 +9,35 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from dsmixer.layers.weights import Content, DynamicGains, SpectrumWeights, StaticResponse
+from dsmixer.layers.weights import DynamicGains, SpectrumWeights, StaticResponse
 from dsmixer.spectral import Basis, Route, dct2, synthesis2
 from dsmixer.spectral.constants import DIRECT, Constants
+from dsmixer.spectral.dct import is_half
 
-# Synthesis over (height, width) of each channel group. Real gains on cosines alone build only even filters with
-# mirrored borders, neither an edge nor a shift; sines build the odd ones.
-MIXED_BASES: tuple[tuple[Basis, Basis], ...] = (
+# Synthesis of the values over (height, width), a quarter of the channels each. Real gains on cosines alone build only
+# even filters with mirrored borders, neither an edge nor a shift; sines build the odd ones.
+VALUE_BASES: tuple[tuple[Basis, Basis], ...] = (
     ("cosine", "cosine"),
     ("cosine", "sine"),
     ("sine", "cosine"),
     ("sine", "sine"),
 )
-COSINE_BASES: tuple[tuple[Basis, Basis], ...] = (("cosine", "cosine"),)
+GATE_BASES: tuple[tuple[Basis, Basis], ...] = (("cosine", "cosine"),)
 
 
 class SpectrumMixer(nn.Module):
     """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
 
+        s = Linear(C → 2C)(DCT(x)) · static response · dynamic gains
+        out = Linear(LayerNorm(synthesis(values of s)) ⊙ SiLU(IDCT(gate of s) + bias))
+
+    Values and gate are both filtered, so their product compares a token with its surroundings near and far.
+
     Args:
-        dim: channels C; divisible by 4, and by ``num_groups``.
-        dynamic: generate gains per image; else the static response alone.
-        symmetric: synthesise with cosines alone; else with cosines and sines in four channel groups.
-        gate: multiply the mixed values by SiLU of a second projection.
-        local_conv: add a depthwise 3 × 3 convolution of the values.
-        content: what the gains are generated from, see `DynamicGains`.
+        dim: channels C; divisible by 8.
         num_bands: bands per axis, DC included.
-        num_groups: channel groups with gains of their own.
+        num_groups: groups of the 2C channels with gains of their own.
         num_terms: terms per axis of the static polynomial.
-        hidden_dim: width of the layer that generates the gains.
         route: how the DCT is computed, see `dsmixer.spectral.dct`.
     """
 
@@ -45,46 +45,51 @@ class SpectrumMixer(nn.Module):
         self,
         dim: int,
         *,
-        dynamic: bool = True,
-        symmetric: bool = False,
-        gate: bool = True,
-        local_conv: bool = False,
-        content: Content = "both",
         num_bands: int = 6,
-        num_groups: int = 8,
+        num_groups: int = 16,
         num_terms: int = 4,
-        hidden_dim: int = 32,
         route: Route = "auto",
     ) -> None:
         super().__init__()
-        self.bases = COSINE_BASES if symmetric else MIXED_BASES
-        if dim % len(self.bases):
-            raise ValueError(f"dim {dim} does not divide into {len(self.bases)} groups of cosine and sine synthesis")
+        if dim % len(VALUE_BASES):
+            raise ValueError(f"dim {dim} does not divide into {len(VALUE_BASES)} groups of cosine and sine synthesis")
         self.route: Route = route
-        self.in_proj = nn.Linear(dim, 2 * dim if gate else dim)
-        self.gated = gate
+        self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
         self.weights = SpectrumWeights(
-            StaticResponse(dim, self.bases, num_bands=num_bands, num_terms=num_terms),
-            DynamicGains(dim, num_bands=num_bands, num_groups=num_groups, hidden_dim=hidden_dim, content=content)
-            if dynamic
-            else None,
+            [
+                StaticResponse(dim, VALUE_BASES, num_bands=num_bands, num_terms=num_terms),
+                StaticResponse(dim, GATE_BASES, num_bands=num_bands, num_terms=num_terms, identity=True),
+            ],
+            DynamicGains(2 * dim, num_bands=num_bands, num_groups=num_groups),
         )
-        self.local = nn.Conv2d(dim, dim, 3, padding=1, groups=dim) if local_conv else None
+        self.gate_bias = nn.Parameter(torch.empty(dim))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """No bias of the gate; the parts have their own initialisation."""
+        nn.init.zeros_(self.gate_bias)
 
     def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
         """Mixed tokens, same shape and dtype as ``x``; any height and width."""
-        x = self.in_proj(x_BHWC)
-        v_BHWC, z_BHWC = x.chunk(2, -1) if self.gated else (x, None)
-        s_BUVC = self.weights(dct2(v_BHWC, self.route, constants), constants)
-        y_BHWC = self._synthesis(s_BUVC, constants).to(v_BHWC.dtype)
-        if self.local is not None:
-            y_BHWC = y_BHWC + self.local(v_BHWC.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        if z_BHWC is not None:
-            y_BHWC = y_BHWC * silu(z_BHWC)
-        return self.out_proj(y_BHWC)
+        v_BUVC, z_BUVC = self.weights(self._analysis(x_BHWC, constants), constants).chunk(2, -1)
+        v_BHWC, z_BHWC = (self._synthesis(*part, constants) for part in ((v_BUVC, VALUE_BASES), (z_BUVC, GATE_BASES)))
+        if x_BHWC.dtype == torch.float16:  # the spectrum was float32
+            v_BHWC, z_BHWC = v_BHWC.half(), z_BHWC.half()
+        return self.out_proj(self.norm(v_BHWC) * silu(z_BHWC + self.gate_bias.to(z_BHWC.dtype)))
 
-    def _synthesis(self, s_BUVC: Tensor, constants: Constants) -> Tensor:
-        groups = s_BUVC.chunk(len(self.bases), -1)
-        pairs = zip(groups, self.bases, strict=True)
-        return torch.cat([synthesis2(group, *bases, self.route, constants) for group, bases in pairs], -1)
+    def _analysis(self, x_BHWC: Tensor, constants: Constants) -> Tensor:
+        """Spectrum of values and gate.
+
+        The projection commutes with the DCT; behind it, half as many channels are transformed. Not in float16: `dct2`
+        returns float32 there, for a float16 spectrum would overflow, and the projection would make it one.
+        """
+        if is_half(x_BHWC):
+            return dct2(self.in_proj(x_BHWC), self.route, constants)
+        return self.in_proj(dct2(x_BHWC, self.route, constants))
+
+    def _synthesis(self, s_BUVC: Tensor, bases: tuple[tuple[Basis, Basis], ...], constants: Constants) -> Tensor:
+        groups = zip(s_BUVC.chunk(len(bases), -1), bases, strict=True)
+        parts = [synthesis2(group, *pair, self.route, constants) for group, pair in groups]
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]

@@ -126,10 +126,18 @@ def _takes_fft(x: Tensor, dim: int, route: Route) -> bool:
     return route == "fft"
 
 
+def is_half(x: Tensor) -> bool:
+    """Whether products with ``x`` are computed in float16 here, for its own dtype or for autocast."""
+    return _autocast_dtype(x) == torch.float16
+
+
 def _working_dtype(x: Tensor) -> torch.dtype:
     """The dtype a transform is computed in; see `dct`."""
-    dtype = torch.get_autocast_dtype(x.device.type) if x.dtype == torch.float32 and _in_autocast(x) else x.dtype
-    return torch.float32 if dtype == torch.float16 else dtype
+    return torch.float32 if is_half(x) else _autocast_dtype(x)
+
+
+def _autocast_dtype(x: Tensor) -> torch.dtype:
+    return torch.get_autocast_dtype(x.device.type) if x.dtype == torch.float32 and _in_autocast(x) else x.dtype
 
 
 def _in_autocast(x: Tensor) -> bool:

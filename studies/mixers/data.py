@@ -1,0 +1,91 @@
+"""The two data sets as arrays in memory, and the batches every run sees.
+
+Images are decoded once into a cache folder. Which images a run of N uses, their order and their augmentation depend on
+the seed alone, never on the mixer.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dsmixer.data.parquet import ParquetImages, open_parquet
+
+FOLDERS = {"cifar10": "cifar10", "tiny": "tiny-imagenet-100"}
+CLASSES = {"cifar10": 10, "tiny": 100}
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _decoded(dataset: str, split: str) -> tuple[Tensor, Tensor]:
+    """uint8 images (N, 3, H, W) and their labels."""
+    data = Path(os.environ.get("DSMIXER_DATA", REPOSITORY.parent / "shared/data"))
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dsmixer-studies"
+    images_file, labels_file = cache / f"{dataset}-{split}-images.npy", cache / f"{dataset}-{split}-labels.npy"
+    if not labels_file.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        splits = open_parquet(str(data / FOLDERS[dataset]))
+        part = splits["train"] if split == "train" else splits.get("test", splits.get("val"))
+        assert isinstance(part, ParquetImages)
+        pixels = np.stack([np.asarray(part.image(row, "RGB")) for row in range(len(part.labels))])
+        for file, array in ((images_file, pixels.transpose(0, 3, 1, 2)), (labels_file, part.labels)):
+            part_file = file.with_suffix(f".{os.getpid()}.npy")
+            np.save(part_file, np.ascontiguousarray(array))
+            part_file.rename(file)
+    return torch.from_numpy(np.load(images_file)), torch.from_numpy(np.load(labels_file))
+
+
+def subset(labels: Tensor, num_images: int) -> Tensor:
+    """Rows of the same ``num_images`` images for every run, the classes balanced as in the whole set."""
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    keep = torch.linspace(0, len(labels) - 1, num_images).round().long()
+    return by_class[keep]
+
+
+class Images:
+    """Normalised float32 batches on a device."""
+
+    def __init__(self, dataset: str, split: str, device: str, num_images: int | None = None) -> None:
+        pixels, labels = _decoded(dataset, split)
+        rows = torch.arange(len(labels)) if num_images is None else subset(labels, num_images)
+        self.pixels, self.labels = pixels[rows].to(device), labels[rows].to(device)
+        mean, std = (torch.tensor(values, device=device) * 255 for values in ((0.48, 0.46, 0.42), (0.25, 0.24, 0.26)))
+        self.mean, self.std = mean[:, None, None], std[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def epoch(self, batch_size: int, seed: int, epoch: int):
+        """Shuffled batches, each image mirrored with probability 1/2 and cropped from a reflected border of 1/8."""
+        generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        order = torch.randperm(len(self), generator=generator)
+        for rows in order[: len(self) // batch_size * batch_size].split(batch_size):
+            side = self.pixels.shape[-1]
+            border = side // 8
+            shift = torch.randint(0, 2 * border + 1, (2, batch_size), generator=generator)
+            mirrored = torch.rand(batch_size, generator=generator) < 0.5
+            rows, shift, mirrored = (t.to(self.labels.device) for t in (rows, shift, mirrored))
+            yield self._normalised(_crop(self.pixels[rows], shift, mirrored, border)), self.labels[rows]
+
+    def in_order(self, batch_size: int):
+        """All images once, as they are."""
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield self._normalised(self.pixels[rows]), self.labels[rows]
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels.float() - self.mean) / self.std
+
+
+def _crop(pixels: Tensor, shift: Tensor, mirrored: Tensor, border: int) -> Tensor:
+    """Shift each image by -border … border, what enters from outside being its mirror image."""
+    side = pixels.shape[-1]
+    position = torch.arange(side, device=pixels.device)
+    y, x = (position + s[:, None] - border for s in shift)
+    x = torch.where(mirrored[:, None], x.flip(1), x)
+    y, x = (side - 1 - (side - 1 - i.abs()).abs() for i in (y, x))
+    return pixels[torch.arange(len(pixels), device=pixels.device)[:, None, None], :, y[:, :, None], x[:, None]].permute(
+        0, 3, 1, 2
+    )

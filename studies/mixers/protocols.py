@@ -1,0 +1,45 @@
+"""How long, on what and with which recipe a run trains. All mixers of a protocol share everything but the mixer."""
+
+from typing import Any, NamedTuple
+
+from studies.mixers.frame import Shape
+
+
+class Protocol(NamedTuple):
+    """AdamW, linear warm-up over a tenth of the run, half a cosine to 0; reflected crops and mirroring."""
+
+    images: int
+    epochs: int
+    shape: Shape
+    budget: dict[str, int | None]  # parameters per data set; None: the shape's own widths, whatever they cost
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    batch_size: int = 128
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+
+    def on(self, dataset: str) -> "Protocol":
+        """Tiny ImageNet: twice the side, twice the stem's stride, the same token grids."""
+        if dataset == "cifar10":
+            return self
+        shape = self.shape._replace(side=2 * self.shape.side, stem_stride=2 * self.shape.stem_stride)
+        return self._replace(shape=shape)
+
+    def changed(self, recipe: dict[str, Any]) -> "Protocol":
+        """With other values of its own fields or of the shape's."""
+        shape = {key: value for key, value in recipe.items() if key in Shape._fields}
+        own = {key: value for key, value in recipe.items() if key not in shape}
+        return self._replace(shape=self.shape._replace(**shape), **own)
+
+
+NARROW = Shape(widths=(32, 64, 128), depths=(2, 2, 2), mlp_ratio=2.0)
+SMALL = Shape()
+
+PROTOCOLS = {
+    # 5 minutes on one slow core: to choose what to look at.
+    "screen": Protocol(12_800, 5, NARROW, {"cifar10": 480_000, "tiny": 490_000}),
+    # That of the first experiments: 15 minutes.
+    "small": Protocol(16_000, 6, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
+    # For a GPU: everything there is.
+    "full": Protocol(50_000, 30, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
+}

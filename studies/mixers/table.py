@@ -1,0 +1,111 @@
+"""Tables and plots of `results.csv`: mean ± standard deviation over seeds.
+
+uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot studies/mixers/final.png]
+"""
+
+import argparse
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from studies.mixers.run import rows
+
+
+class Summary(NamedTuple):
+    """One mixer on one data set."""
+
+    mixer: str
+    dataset: str
+    seeds: int
+    accuracy: float
+    deviation: float  # over seeds; 0 for a single one
+    test_loss: float
+    train_loss: float
+    params: int
+    macs: int
+    images_per_s: float
+
+    @property
+    def standard_error(self) -> float:
+        return self.deviation / self.seeds**0.5
+
+
+def summaries(results: list[dict[str, str]], protocol: str, mixers: list[str] | None = None) -> list[Summary]:
+    """Best first within each data set."""
+    runs = defaultdict(list)
+    for row in results:
+        if row["protocol"] == protocol and (mixers is None or row["mixer"] in mixers):
+            runs[row["dataset"], row["mixer"]].append(row)
+    found = []
+    for (dataset, mixer), same in runs.items():
+        values = {field: [float(row[field]) for row in same] for field in (*FIELDS, "train_images_per_s")}
+        accuracy = values["test_acc"]
+        deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
+        means = (statistics.fmean(values[field]) for field in ("test_loss", "train_loss"))
+        found.append(
+            Summary(
+                mixer, dataset, len(same), statistics.fmean(accuracy), deviation, *means,
+                int(same[0]["params"]), int(same[0]["macs"]), statistics.median(values["train_images_per_s"]),
+            )  # fmt: skip
+        )
+    return sorted(found, key=lambda s: (s.dataset, -s.accuracy))
+
+
+FIELDS = ("test_acc", "test_loss", "train_loss")
+
+
+def markdown(found: list[Summary]) -> str:
+    """One table a data set."""
+    lines = []
+    for dataset in dict.fromkeys(s.dataset for s in found):
+        lines += [
+            f"**{dataset}**",
+            "",
+            "| mixer | seeds | test accuracy | test loss | train loss | parameters | MACs | train images/s |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for s in (s for s in found if s.dataset == dataset):
+            spread = f" ± {s.deviation:.2f}" if s.seeds > 1 else ""
+            lines.append(
+                f"| {s.mixer} | {s.seeds} | {s.accuracy:.2f}{spread} | {s.test_loss:.3f} | {s.train_loss:.3f} "
+                f"| {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def plot(found: list[Summary], file: Path) -> None:
+    """Accuracy with its deviation, a row a mixer, a column a data set."""
+    from matplotlib.figure import Figure
+
+    datasets = list(dict.fromkeys(s.dataset for s in found))
+    most = max(sum(s.dataset == dataset for s in found) for dataset in datasets)
+    figure = Figure((5 * len(datasets), 1 + 0.25 * most), layout="constrained")
+    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
+        here = [s for s in reversed(found) if s.dataset == dataset]
+        colors = ["tab:red" if s.mixer.startswith("dsm") else "tab:blue" for s in here]
+        for row, (s, color) in enumerate(zip(here, colors, strict=True)):
+            axes.errorbar(s.accuracy, row, xerr=s.deviation, fmt="o", color=color, capsize=2)
+        axes.set_yticks(range(len(here)), [s.mixer for s in here])
+        axes.grid(axis="x", alpha=0.3)
+        axes.set(title=dataset, xlabel="test accuracy, %")
+    figure.savefig(file, dpi=130)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--mixers", nargs="+")
+    parser.add_argument("--plot", type=Path)
+    options = parser.parse_args()
+    found = summaries(rows(), options.protocol, options.mixers)
+    if not found:
+        raise SystemExit(f"no run of protocol {options.protocol!r} in results.csv")
+    print(markdown(found))
+    if options.plot:
+        plot(found, options.plot)
+
+
+if __name__ == "__main__":
+    main()

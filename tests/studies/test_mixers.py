@@ -1,0 +1,259 @@
+"""The study's frame, its peers and its bookkeeping."""
+
+import csv
+
+import pytest
+import torch
+from torch import nn
+
+from dsmixer.backbones.dsm import DynamicSpectrumMixer
+from dsmixer.spectral import dct2
+from studies.mixers import data, run, table
+from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
+from studies.mixers.frequencies import feature_spectra, filtered
+from studies.mixers.mixers import MIXERS, QUESTIONS
+from studies.mixers.peers import attention, convolution, mlp, spectral
+from studies.mixers.protocols import PROTOCOLS, Protocol
+from studies.mixers.resolution import resize
+
+SCREEN = PROTOCOLS["screen"]
+
+
+def tokens(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_every_mixer_meets_the_budget_and_learns_with_all_its_parameters(name: str) -> None:
+    mixer = MIXERS[name]
+    protocol = SCREEN.changed(mixer.recipe)
+    torch.manual_seed(0)
+    model = build(mixer, protocol.shape, 10, protocol.budget["cifar10"])
+    assert abs(num_params(model) / protocol.budget["cifar10"] - 1) <= 0.05
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for _ in range(2):  # what starts at zero holds back the gradient of what lies before it, for one step
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(tokens(8, 3, 32, 32)), torch.arange(8))
+        loss.backward()
+        optimizer.step()
+    assert torch.isfinite(loss)
+    without = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_the_frame_around_the_default_mixer_is_dsm() -> None:
+    shape = Shape(widths=(16, 24, 32), depths=(1, 1, 2), mlp_ratio=2.0)
+    frame = build(MIXERS["dsm"], shape, 5, None)
+    model = DynamicSpectrumMixer(num_classes=5, depths=shape.depths, dims=shape.widths, stem_stride=2)
+    assert num_params(frame) == num_params(model)
+    # Both list stem, downsampling and blocks, norm and head; only the order of the downsamplings differs.
+    ours = {key.replace("blocks.", ""): value for key, value in model.state_dict().items()}
+    for index in (1, 2):
+        ours = {key.replace(f"stages.{index}.downsample", f"downsamples.{index}"): v for key, v in ours.items()}
+    ours = {key.replace("head.norm", "norm").replace("head.fc", "head"): value for key, value in ours.items()}
+    frame.load_state_dict(ours)
+    x = tokens(2, 3, 32, 32)
+    torch.testing.assert_close(frame.eval()(x), model.eval()(x))
+
+
+def test_macs_are_those_of_the_definition() -> None:
+    shape = Shape(side=8, stem_stride=2, depths=(1,), widths=(8,), mlp_ratio=2.0)
+    model = build(MIXERS["identity"], shape, 3, None)
+    stem, mlp_, head = 16 * 8 * 27, 16 * 2 * 8 * 16, 8 * 3
+    assert num_macs(model, 8) == stem + mlp_ + head
+    filtered_ = build(MIXERS["gfnet"], shape, 3, None)
+    assert num_macs(filtered_, 8) == stem + mlp_ + head + 2 * 1.25 * 8 * 16 * 4
+
+
+def test_a_budget_no_width_can_meet_is_an_error() -> None:
+    with pytest.raises(ValueError, match="miss 100 parameters"):
+        build(MIXERS["identity"], Shape(), 10, 100)
+
+
+def test_grids_round_up() -> None:
+    assert grid_sides(Shape(side=33, stem_stride=2)) == [17, 9, 5]
+
+
+# ---- peers: what each paper's definition implies -------------------------------------------------------------------
+
+
+def test_pooling_of_a_constant_is_zero() -> None:
+    pooled = convolution.ChannelsFirst(convolution.Pooling())(torch.full((1, 5, 6, 4), 3.0))
+    torch.testing.assert_close(pooled, torch.zeros(1, 5, 6, 4))
+
+
+def test_shifted_windows_keep_apart_what_only_the_roll_brought_together() -> None:
+    mixer = attention.ShiftedWindowAttention(16, 8, index=1)
+    mixer.attention.reset_parameters()
+    x = tokens(1, 8, 8, 16)
+    changed = x.clone()
+    changed[:, 7, 7] += 1
+    differs = (mixer(x) - mixer(changed)).abs().amax((0, 3)) > 1e-6
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[6:, 6:] = True
+    assert (differs == expected).all()
+
+
+def test_attention_sees_all_tokens_alike() -> None:
+    mixer = attention.SelfAttention(32)
+    x = tokens(1, 4, 5, 32)
+    torch.testing.assert_close(mixer(x.flip(1)), mixer(x).flip(1))
+
+
+def test_cycle_axis_shifts_channels_and_fills_with_zeros() -> None:
+    mixer = mlp.CycleAxis(7, axis=2)
+    with torch.no_grad():
+        mixer.proj.weight.copy_(torch.eye(7))
+        mixer.proj.bias.zero_()
+    x = tokens(1, 2, 9, 7)
+    y = mixer(x)
+    torch.testing.assert_close(y[:, :, 3:, 0], x[:, :, :-3, 0])
+    torch.testing.assert_close(y[..., 3], x[..., 3])
+    torch.testing.assert_close(y[:, :, :-3, 6], x[:, :, 3:, 6])
+    assert not y[:, :, :3, 0].any()
+
+
+def test_a_gated_token_mlp_starts_without_mixing() -> None:
+    mixer = mlp.GatedTokenMlp(8, 4)
+    mixer.reset_parameters()
+    x = tokens(1, 4, 4, 8)
+    changed = x.clone()
+    changed[:, 0, 0] += 1
+    same = (mixer(x) - mixer(changed)).abs().amax(-1) < 1e-4
+    assert same.sum() == 15
+
+
+def test_a_global_filter_of_ones_is_the_identity_at_any_size() -> None:
+    mixer = spectral.GlobalFilter(3, 8)
+    with torch.no_grad():
+        mixer.filter.copy_(torch.tensor([1.0, 0.0]).expand_as(mixer.filter))
+    for side in (8, 12):
+        x = tokens(2, side, side, 3)
+        torch.testing.assert_close(mixer(x), x)
+
+
+def test_heat_does_not_flow_without_conductivity_and_ends_in_the_mean() -> None:
+    mixer = spectral.HeatConduction(4, 6)
+    mixer.local, mixer.in_proj, mixer.norm, mixer.out_proj = (nn.Identity() for _ in range(4))
+    x = tokens(1, 6, 6, 8)
+    v, gate = x.chunk(2, -1)
+    for k, expected in ((0.0, v), (1e6, v.mean((1, 2), keepdim=True).expand_as(v))):
+        mixer.to_k = nn.Sequential(nn.Linear(4, 4))
+        nn.init.zeros_(mixer.to_k[0].weight)
+        nn.init.constant_(mixer.to_k[0].bias, k)
+        torch.testing.assert_close(mixer(x), expected * nn.functional.silu(gate), atol=1e-5, rtol=1e-4)
+
+
+def test_a_dynamic_filter_depends_on_the_image() -> None:
+    torch.manual_seed(0)
+    mixer = spectral.DynamicFilter(8, 6)
+    nn.init.normal_(mixer.filters)
+    x = tokens(2, 6, 6, 8)
+    a, b = mixer(x), mixer(x + 1) - mixer(x)
+    assert (a - b).abs().max() > 1e-3
+
+
+# ---- data, runs, tables --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.randint(0, 256, (60, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(data, "_decoded", lambda dataset, split: (pixels, torch.arange(60) % 3))
+
+
+def test_subsets_are_balanced_and_always_the_same() -> None:
+    labels = torch.arange(100) % 10
+    rows = data.subset(labels, 50)
+    assert len(set(rows.tolist())) == 50
+    assert labels[rows].bincount().tolist() == [5] * 10
+    assert (rows == data.subset(labels, 50)).all()
+
+
+def test_batches_depend_on_seed_and_epoch_alone(small_set: None) -> None:
+    images = data.Images("cifar10", "train", "cpu", 30)
+
+    def epoch(seed: int, number: int) -> torch.Tensor:
+        return torch.cat([x for x, _ in images.epoch(10, seed, number)])
+
+    assert (epoch(0, 1) == epoch(0, 1)).all()
+    assert (epoch(0, 1) != epoch(0, 2)).any()
+    assert (epoch(0, 1) != epoch(1, 1)).any()
+
+
+def test_crops_shift_and_mirror() -> None:
+    pixels = torch.arange(64).reshape(1, 1, 8, 8).expand(3, 3, 8, 8)
+    shift = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    still, mirrored, up = data._crop(pixels, shift, torch.tensor([False, True, False]), 1)
+    assert (still == pixels[0]).all()
+    assert (mirrored == pixels[0].flip(-1)).all()
+    assert (up[:, 1:] == pixels[0, :, :-1]).all()
+    assert (up[:, 0] == pixels[0, :, 1]).all()
+
+
+@pytest.fixture
+def short(small_set: None, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = Shape(side=16, depths=(1, 1), widths=(16, 24))
+    monkeypatch.setitem(PROTOCOLS, "short", Protocol(40, 2, shape, {"cifar10": None, "tiny": None}, batch_size=10))
+    monkeypatch.setitem(data.CLASSES, "cifar10", 3)
+    monkeypatch.setattr(run, "WEIGHTS", tmp_path)
+
+
+def test_a_run_repeats_and_leaves_its_weights(short: None) -> None:
+    first, second = (run.run("short", "cifar10", "dsm", 3, "cpu") for _ in range(2))
+    speed = "train_images_per_s"
+    assert {k: v for k, v in first.items() if k != speed} == {k: v for k, v in second.items() if k != speed}
+    assert set(first) == set(run.FIELDS)
+    model = run.load("short", "cifar10", "dsm", 3)
+    accuracy, loss = run.evaluate(model, data.Images("cifar10", "test", "cpu"))
+    assert (round(accuracy, 2), round(loss, 4)) == (first["test_acc"], first["test_loss"])
+
+
+def test_runs_that_are_there_are_skipped(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "results.csv"
+    monkeypatch.setattr(run, "RESULTS", file)
+    monkeypatch.setattr(run.rows, "__defaults__", (file,))
+    row = dict.fromkeys(run.FIELDS, 1) | {"protocol": "screen", "dataset": "tiny", "mixer": "dsm", "seed": 0}
+    run.append(row, file)
+    arguments = ["--protocol", "screen", "--mixers", "dsm", "pooling", "--datasets", "tiny", "--seeds", "0", "1"]
+    todo = run.jobs(run.parser().parse_args(arguments))
+    assert todo == [("screen", "tiny", "pooling", 0), ("screen", "tiny", "dsm", 1), ("screen", "tiny", "pooling", 1)]
+    with pytest.raises(SystemExit, match="unknown mixer 'nonsense'"):
+        run.jobs(run.parser().parse_args(["--mixers", "nonsense"]))
+
+
+def test_the_table_states_mean_and_deviation() -> None:
+    row = dict.fromkeys(run.FIELDS, "1") | {"protocol": "p", "dataset": "tiny", "mixer": "a"}
+    results = [row | {"seed": str(seed), "test_acc": accuracy} for seed, accuracy in enumerate(("50", "52", "54"))]
+    results.append(row | {"mixer": "b", "test_acc": "60"})
+    found = table.summaries(results, "p")
+    assert [s.mixer for s in found] == ["b", "a"]
+    assert "| a | 3 | 52.00 ± 2.00 |" in table.markdown(found)
+    assert "| b | 1 | 60.00 |" in table.markdown(found)
+
+
+def test_every_committed_result_belongs_to_a_row_of_the_registry() -> None:
+    for row in run.rows():
+        assert row["mixer"] in MIXERS
+        assert row["protocol"] in PROTOCOLS
+    for question in QUESTIONS.values():
+        assert set(question.mixers) <= set(MIXERS)
+
+
+def test_low_and_high_pass_add_up_to_the_image_and_its_mean() -> None:
+    x = tokens(2, 3, 12, 10)
+    both = filtered(x, "below", 0.1) + filtered(x, "above", 0.1)
+    torch.testing.assert_close(both, x + x.mean((2, 3), keepdim=True))
+    low = dct2(filtered(x, "below", 0.1).permute(0, 2, 3, 1))
+    assert low[:, 4:].abs().max() < 1e-5  # row 4 of 12 is 1/6 cycles per pixel
+
+
+def test_feature_spectra_are_shares() -> None:
+    model = build(Mixer(lambda dim, side, index: nn.Identity()), Shape(), 10, None)
+    shares = torch.tensor(feature_spectra(model, tokens(2, 3, 32, 32)))
+    assert shares.shape == (4, 4)
+    torch.testing.assert_close(shares.sum(1), torch.ones(4))
+
+
+def test_resizing_keeps_a_constant() -> None:
+    torch.testing.assert_close(resize(torch.ones(1, 3, 8, 8), 1.5), torch.ones(1, 3, 12, 12))
