@@ -1,1 +1,1 @@
-"""One frame, many mixers: which design of the spectrum mixer holds, against its peers at equal budget. See README.md."""
+"""One frame, many mixers: which design holds, against its peers at equal budget. See README.md."""

@@ -61,13 +61,15 @@ class Images:
         """Shuffled batches, each image mirrored with probability 1/2 and cropped from a reflected border of 1/8."""
         generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
         order = torch.randperm(len(self), generator=generator)
-        for rows in order[: len(self) // batch_size * batch_size].split(batch_size):
+        device = self.labels.device
+        for batch in order[: len(self) // batch_size * batch_size].split(batch_size):
             side = self.pixels.shape[-1]
             border = side // 8
             shift = torch.randint(0, 2 * border + 1, (2, batch_size), generator=generator)
             mirrored = torch.rand(batch_size, generator=generator) < 0.5
-            rows, shift, mirrored = (t.to(self.labels.device) for t in (rows, shift, mirrored))
-            yield self._normalised(_crop(self.pixels[rows], shift, mirrored, border)), self.labels[rows]
+            rows = batch.to(device)
+            cropped = _crop(self.pixels[rows], shift.to(device), mirrored.to(device), border)
+            yield self._normalised(cropped), self.labels[rows]
 
     def in_order(self, batch_size: int):
         """All images once, as they are."""

@@ -3,9 +3,12 @@
 Layout: B batch, H W token grid, C channels.
 """
 
+import bisect
+import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -27,7 +30,7 @@ class Mixer(NamedTuple):
     make: MakeMixer
     divisor: int = 8  # its channels divide by this
     position_embedding: bool = False
-    recipe: dict[str, Any] = {}  # fields of Protocol or Shape that this row changes
+    recipe: Mapping[str, Any] = MappingProxyType({})  # fields of Protocol or Shape that this row changes
 
 
 class Shape(NamedTuple):
@@ -69,12 +72,8 @@ class Frame(nn.Module):
         super().__init__()
         sides = grid_sides(shape)
         self.stem = Stem(3, widths[0], shape.stem_stride)
-        self.position = (
-            nn.Parameter(torch.empty(widths[0], sides[0], sides[0])) if mixer.position_embedding else None
-        )
-        self.downsamples = nn.ModuleList(
-            [nn.Identity(), *(Downsample(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))]
-        )
+        self.position = nn.Parameter(torch.empty(widths[0], sides[0], sides[0])) if mixer.position_embedding else None
+        self.downsamples = nn.ModuleList([nn.Identity(), *(Downsample(a, b) for a, b in itertools.pairwise(widths))])
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(width, mixer.make(width, side, index), shape) for index in range(depth)))
             for depth, width, side in zip(shape.depths, widths, sides, strict=True)
@@ -132,7 +131,7 @@ def num_params(model: nn.Module) -> int:
 
 
 def num_macs(model: nn.Module, side: int) -> int:
-    """Multiply-accumulates for one image: matrix products, convolutions and attention; 1.25·n·log2 n for a real FFT of n.
+    """Multiply-accumulates for one image: products, convolutions, attention; 1.25·n·log2 n for a real FFT of n.
 
     Element-wise passes are not counted.
     """
@@ -162,21 +161,23 @@ def _imbalance(widths: tuple[int, ...], proportions: tuple[int, ...]) -> float:
 
 
 def build(mixer: Mixer, shape: Shape, num_classes: int, budget: int | None) -> Frame:
-    """The frame at those widths within 2 % of ``budget`` parameters that keep closest to the proportions of the shape's."""
+    """The frame at those widths within 2 % of ``budget`` parameters that are most in proportion to the shape's."""
     if budget is None:
         return Frame(mixer, shape, shape.widths, num_classes)
-    sizes: dict[tuple[int, ...], int] = {}
+
+    @functools.cache
+    def size(widths: tuple[int, ...]) -> int:
+        with torch.device("meta"):
+            return num_params(Frame(mixer, shape, widths, num_classes))
 
     def distance(widths: tuple[int, ...]) -> float:
-        if widths not in sizes:
-            with torch.device("meta"):
-                sizes[widths] = num_params(Frame(mixer, shape, widths, num_classes))
-        return abs(sizes[widths] / budget - 1)
+        return abs(size(widths) / budget - 1)
 
-    def rounded(scale: float) -> tuple[int, ...]:
-        return tuple(max(1, round(w * scale / mixer.divisor)) * mixer.divisor for w in shape.widths)
+    def scaled(percent: int) -> tuple[int, ...]:
+        return tuple(max(1, round(w * percent / 100 / mixer.divisor)) * mixer.divisor for w in shape.widths)
 
-    start = min({rounded(percent / 100) for percent in range(50, 201, 2)}, key=distance)
+    above = bisect.bisect_left(range(200), budget, lo=50, key=lambda percent: size(scaled(percent)))
+    start = min((scaled(above - 1), scaled(above)), key=distance)
     steps = itertools.product((-mixer.divisor, 0, mixer.divisor), repeat=len(start))
     nearby = [tuple(w + step for w, step in zip(start, change, strict=True)) for change in steps]
     fitting = [near for near in nearby if min(near) > 0 and distance(near) < TOLERANCE]

@@ -8,7 +8,6 @@ weights that `run` left in `runs/mixers`.
 """
 
 import argparse
-import csv
 import itertools
 from pathlib import Path
 

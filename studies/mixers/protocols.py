@@ -1,5 +1,6 @@
 """How long, on what and with which recipe a run trains. All mixers of a protocol share everything but the mixer."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from studies.mixers.frame import Shape
@@ -25,7 +26,7 @@ class Protocol(NamedTuple):
         shape = self.shape._replace(side=2 * self.shape.side, stem_stride=2 * self.shape.stem_stride)
         return self._replace(shape=shape)
 
-    def changed(self, recipe: dict[str, Any]) -> "Protocol":
+    def changed(self, recipe: Mapping[str, Any]) -> "Protocol":
         """With other values of its own fields or of the shape's."""
         shape = {key: value for key, value in recipe.items() if key in Shape._fields}
         own = {key: value for key, value in recipe.items() if key not in shape}

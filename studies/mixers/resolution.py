@@ -44,7 +44,6 @@ def main() -> None:
             accuracy, _ = evaluate(model, images, lambda x, scale=scale: resize(x, scale))
             found.append((*key, scale, round(accuracy, 2)))
             print(*found[-1], flush=True)
-    is_new = not RESULTS.exists()
     write(RESULTS, (*KEY, "scale", "test_acc"), found)
 
 

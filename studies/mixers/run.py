@@ -1,4 +1,4 @@
-"""Train mixers in one frame; one row a run in `results.csv`. A run that is already there is skipped: stop and go on at will.
+"""Train mixers in one frame; one row a run in `results.csv`. A run that is there is skipped: stop and go on at will.
 
 uv run python -m studies.mixers.run --protocol small --datasets cifar10 tiny --mixers dsm gatedconv7 --seeds 0 1 2
 uv run python -m studies.mixers.run --question 1-dynamic                         # the runs of one page
@@ -11,20 +11,22 @@ import itertools
 import math
 import multiprocessing
 import os
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from studies.mixers.mixers import MIXERS, QUESTIONS
-from studies.mixers.peers import PEERS
-from studies.mixers.protocols import PROTOCOLS, Protocol
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from studies.mixers.data import CLASSES, Images
 from studies.mixers.frame import build, grid_sides, num_macs, num_params
+from studies.mixers.mixers import MIXERS, QUESTIONS
+from studies.mixers.peers import PEERS
+from studies.mixers.protocols import PROTOCOLS, Protocol
 
 RESULTS = Path(__file__).with_name("results.csv")
 WEIGHTS = Path(__file__).resolve().parents[2] / "runs" / "mixers"
@@ -181,8 +183,11 @@ def jobs(options: argparse.Namespace) -> list[tuple[str, str, str, int]]:
 
 
 def use_one_thread() -> None:
-    """Trainings side by side, a thread each, beat one training with all of them."""
+    """Trainings side by side, a thread each, beat one training with all of them. A worker ends with its parent."""
     torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent:
+        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def parser() -> argparse.ArgumentParser:

@@ -43,12 +43,9 @@ def summaries(results: list[dict[str, str]], protocol: str, mixers: list[str] | 
         accuracy = values["test_acc"]
         deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         means = (statistics.fmean(values[field]) for field in ("test_loss", "train_loss"))
-        found.append(
-            Summary(
-                mixer, dataset, len(same), statistics.fmean(accuracy), deviation, *means,
-                int(same[0]["params"]), int(same[0]["macs"]), statistics.median(values["train_images_per_s"]),
-            )  # fmt: skip
-        )
+        rate = statistics.median(values["train_images_per_s"])
+        size = (int(same[0]["params"]), int(same[0]["macs"]))
+        found.append(Summary(mixer, dataset, len(same), statistics.fmean(accuracy), deviation, *means, *size, rate))
     return sorted(found, key=lambda s: (s.dataset, -s.accuracy))
 
 

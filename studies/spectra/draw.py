@@ -22,7 +22,6 @@ from safetensors import safe_open
 import dsmixer  # noqa: F401 - registers the models
 from dsmixer.data.splits import open_splits
 from dsmixer.layers import DynamicGains
-from dsmixer.spectral import spectrum_weights
 
 
 def load(folder: Path) -> tuple[torch.nn.Module, dict[str, str]]:
@@ -57,7 +56,7 @@ def look(model: torch.nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.
         height, width = spectrum.shape[1:3]
         power = spectrum.unflatten(-1, (gains.shape[-1], -1)).square().mean(-1)
         if height * width >= 16:
-            found[name] = power, spectrum_weights(gains, height, width)
+            found[name] = power, gains
     return found
 
 

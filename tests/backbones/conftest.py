@@ -24,9 +24,9 @@ def enliven(model):
     """Make ``model`` as after training: branches as strong as the tokens, gains that differ between images."""
     generator = torch.Generator().manual_seed(0)
     for name, parameter in model.named_parameters():
-        if "band_weights" in name:
+        if name.endswith(("band_weights", "exponents")):
             torch.nn.init.normal_(parameter, std=0.5, generator=generator)
-        elif parameter.ndim > 1 and not name.endswith(("coefficients", "exponents")):
+        elif parameter.ndim > 1 and "coefficients" not in name:
             torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
     return model
 

@@ -48,7 +48,7 @@ def test_both_routes_are_the_same_mixer():
 
 
 def test_left_and_right_differ():
-    """Cosines alone would mix a flipped image into the flipped mix, whatever the weights; sine synthesis breaks that."""
+    """Cosines alone would mix a flipped image into the flipped mix, whatever the weights; sines break that."""
     mixer, x = SpectrumMixer(16), tokens(6, 10)
     assert not torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-3)
     with torch.no_grad():
@@ -109,7 +109,7 @@ def test_options_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
         SpectrumMixer(10)
     with pytest.raises(ValueError, match="dim 24 does not divide into 16 channel groups"):
-        SpectrumMixer(12)
+        SpectrumMixer(12, num_groups=16)
 
 
 def test_a_block_without_layer_scale_has_fewer_parameters_and_starts_in_training_as_asked():

@@ -1,14 +1,14 @@
 """The study's frame, its peers and its bookkeeping."""
 
-import csv
-
 import pytest
 import torch
 from torch import nn
 
 from dsmixer.backbones.dsm import DynamicSpectrumMixer
+from dsmixer.layers import SpectrumMixer
 from dsmixer.spectral import dct2
 from studies.mixers import data, run, table
+from studies.mixers.designs import Trial, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra, filtered
 from studies.mixers.mixers import MIXERS, QUESTIONS
@@ -54,6 +54,45 @@ def test_the_frame_around_the_default_mixer_is_dsm() -> None:
     frame.load_state_dict(ours)
     x = tokens(2, 3, 32, 32)
     torch.testing.assert_close(frame.eval()(x), model.eval()(x))
+
+
+def test_a_trial_without_options_is_the_default_mixer() -> None:
+    torch.manual_seed(0)
+    default, trial = SpectrumMixer(16), Trial(16, 8)
+    values, gate = default.weights.responses
+    with torch.no_grad():
+        for ours, theirs in ((trial.values[0], values), (trial.gate, gate)):
+            theirs.band_weights.normal_()
+            ours.learned.copy_(theirs.coefficients)
+            ours.band_weights.copy_(theirs.band_weights)
+        trial.gains.gains.load_state_dict(default.weights.gains.state_dict())
+        default.gate_bias.normal_()
+        trial.gate_bias.copy_(default.gate_bias)
+    for name in ("in_proj", "norm", "out_proj"):
+        getattr(trial, name).load_state_dict(getattr(default, name).state_dict())
+    assert num_params(trial) == num_params(default)
+    x = tokens(2, 8, 8, 16)
+    torch.testing.assert_close(trial(x), default(x))
+
+
+def test_windows_are_put_back_where_they_came_from() -> None:
+    x = tokens(2, 8, 12, 3)
+    windows = into_windows(x, 4)
+    assert windows.shape == (12, 4, 4, 3)
+    torch.testing.assert_close(windows[1], x[0, :4, 4:8])
+    torch.testing.assert_close(out_of_windows(windows, x.shape, 4), x)
+
+
+def test_shuffled_gains_come_from_another_image() -> None:
+    torch.manual_seed(0)
+    own, other = Trial(16, 8), Trial(16, 8, content="other")
+    for trial in (own, other):
+        nn.init.constant_(trial.gains.gains.exponents, 0.5)
+    other.load_state_dict(own.state_dict())
+    x = tokens(2, 8, 8, 16)
+    same = x[:1].expand(2, -1, -1, -1)
+    torch.testing.assert_close(own(same), other(same))
+    assert (own(x) - other(x)).abs().max() > 1e-3
 
 
 def test_macs_are_those_of_the_definition() -> None:

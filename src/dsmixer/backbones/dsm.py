@@ -63,7 +63,7 @@ class DynamicSpectrumMixer(nn.Module):
         global_pool: ``"avg"``, ``"max"``, ``"avgmax"`` or ``""`` for none.
         output_stride: 8, 16 or 32. Below the network's own stride the last stages keep their grid.
         depths: blocks per stage.
-        dims: channels per stage; divisible by 8.
+        dims: channels per stage; divisible by 4.
         stem_stride: 4; 2 or 1 for small images.
         mlp_ratio: width of the channel MLP over the stage's.
         init_values: initial layer scale; None for none.
@@ -257,9 +257,9 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 # `dsmixer models` prints them; no ImageNet weights exist yet.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dsm_test": {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
-    "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (40, 80, 160, 320)},
-    "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (48, 96, 192, 384)},
-    "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (64, 128, 256, 512)},
+    "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (32, 80, 160, 320)},
+    "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (40, 96, 192, 384)},
+    "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (56, 128, 256, 512)},
     "dsm_nano": {"depths": (2, 2, 8, 2), "dims": (80, 160, 320, 640)},
     "dsm_tiny": {"depths": (3, 3, 9, 3), "dims": (96, 192, 384, 768)},
     "dsm_small": {"depths": (3, 3, 29, 3), "dims": (96, 192, 384, 768)},

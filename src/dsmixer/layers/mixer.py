@@ -1,4 +1,4 @@
-"""The spectrum mixer: tokens → DCT → projection to values and gate → spectrum weights → inverse DCT → gate → projection.
+"""The spectrum mixer: DCT of the tokens → values and gate → spectrum weights → inverse DCT → gate → projection.
 
 Layout: B batch, H W token grid, U V frequencies, C channels. The design is ours (docs/paper-and-ours.md), the evidence
 for each part is in studies/mixers.
@@ -34,7 +34,7 @@ class SpectrumMixer(nn.Module):
     Values and gate are both filtered, so their product compares a token with its surroundings near and far.
 
     Args:
-        dim: channels C; divisible by 8.
+        dim: channels C; divisible by 4, and 2C by ``num_groups``.
         num_bands: bands per axis, DC included.
         num_groups: groups of the 2C channels with gains of their own.
         num_terms: terms per axis of the static polynomial.
@@ -46,7 +46,7 @@ class SpectrumMixer(nn.Module):
         dim: int,
         *,
         num_bands: int = 6,
-        num_groups: int = 16,
+        num_groups: int = 8,
         num_terms: int = 4,
         route: Route = "auto",
     ) -> None:

@@ -1,22 +1,20 @@
 """Spectrum weights: a static response that is learned, times dynamic gains that are generated for every image.
 
-Layout: B batch, U V frequencies of height and width, K L bands of height and width, G channel groups, C channels.
+Layout: B batch, U V frequencies of height and width, G channel groups, C channels.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsmixer.spectral import band_powers, polynomial_response, spectrum_weights
-from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32
+from dsmixer.spectral import polynomial_response, spectrum_weights
+from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32, tensor_length
 from dsmixer.spectral.dct import Basis
 
 # Added to a power before its logarithm: 1 % of the unit variance that normalised tokens have.
 POWER_FLOOR = 1e-2
 # Standard deviation of the initial polynomial coefficients.
 COEFFICIENT_STD = 0.15
-# Initial exponent of the gains: halfway between leaving a band as it is (0) and equal power in all bands (1).
-EXPONENT = 0.5
 
 
 class StaticResponse(nn.Module):
@@ -60,34 +58,52 @@ class StaticResponse(nn.Module):
 
 
 class DynamicGains(nn.Module):
-    """The dynamic spectrum weight generation layer: one gain per image, band and channel group, made by the band's power.
+    """The dynamic spectrum weight generation layer: a gain per image, frequency and channel group, made by its power.
 
-        gain = (P + ε)^(-α/2)        P: the image's mean power in the band and group; α: learned for each of them
+        gain = ((P + ε) / (A + ε))^γ
 
-    α > 0 diminishes a band where the image has much of it and emphasises it where the image has little; at α = 1 every
-    band leaves with the same power (whitening); at α = 0 the gain is 1; α < 0 sharpens. Starts at 1/2. Automatic gain
-    control: no gain depends on anything but its own band, so nothing saturates and nothing has to be learned first.
+    P is the mean power of the frequency in the group, P(0, 0) divided by the number of tokens, so that it is the
+    squared mean; A its average over all other frequencies, the variance of the tokens; γ is learned for each group and
+    band, and smooth between bands. γ > 0 emphasises what the image is rich in and diminishes the rest; γ < 0 evens the
+    spectrum out; γ = 0, the start, is static. No gain waits for another layer to learn something first, and none saturates.
     """
 
-    def __init__(self, dim: int, *, num_bands: int = 6, num_groups: int = 16) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6, num_groups: int = 8) -> None:
         super().__init__()
         if dim % num_groups:
             raise ValueError(f"dim {dim} does not divide into {num_groups} channel groups")
+        self.num_groups = num_groups
         self.exponents = nn.Parameter(torch.empty(num_bands, num_bands, num_groups))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Every exponent at `EXPONENT`."""
-        nn.init.constant_(self.exponents, EXPONENT)
+        """Every gain is 1 whatever the content."""
+        nn.init.zeros_(self.exponents)
 
-    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b k l g"]:
+    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v g"]:
         """Gains for the spectrum ``s`` of each image, in float32 or better."""
-        num_bands, _, num_groups = self.exponents.shape
-        grouped = s_BUVC.unflatten(-1, (num_groups, -1))
-        # A norm reduces in one pass, without the squares in memory; float32, for bfloat16 sums would lose small bands.
+        log_ratio = torch.log(self._relative_power(s_BUVC))
+        height, width = s_BUVC.shape[1:3]
+        exponents = spectrum_weights(self.exponents[None].to(log_ratio.dtype), height, width, constants)
+        return torch.exp(exponents * log_ratio)
+
+    def _relative_power(self, s_BUVC: Tensor) -> Tensor:
+        """(P + ε) / (A + ε)."""
+        height, width, dim = s_BUVC.shape[1:]
+        grouped = s_BUVC.unflatten(-1, (self.num_groups, -1))
+        # A norm reduces in one pass, without the squares in memory; float32, for bfloat16 sums would lose small powers.
         norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=at_least_float32(s_BUVC.dtype))
-        powers = band_powers(norm_BUVG.square() / grouped.shape[-1], num_bands, constants)
-        return torch.exp(-0.5 * self.exponents.to(powers.dtype) * torch.log(powers + POWER_FLOOR))
+        power = norm_BUVG.square() * (self.num_groups / dim)
+        area = tensor_length(height, power.device) * tensor_length(width, power.device)
+        average = (power.sum((1, 2), keepdim=True) - power[:, :1, :1]) / (area - 1).clamp(min=1)
+        is_mean = _is_zero(height, power)[:, None, None] * _is_zero(width, power)[:, None]
+        power = power * (1 - is_mean + is_mean / area)
+        return (power + POWER_FLOOR) / (average.clamp(min=0) + POWER_FLOOR)
+
+
+def _is_zero(n: int, like: Tensor) -> Tensor:
+    """(n,): 1 for frequency 0, 0 above."""
+    return (torch.arange(n, device=like.device) == 0).to(like.dtype)
 
 
 class SpectrumWeights(nn.Module):
@@ -102,6 +118,6 @@ class SpectrumWeights(nn.Module):
         """The weighted spectrum; the responses lie side by side over its channels."""
         height, width = s_BUVC.shape[1:3]
         response = torch.cat([response(height, width, constants) for response in self.responses], -1)
-        weights_BUVG = spectrum_weights(self.gains(s_BUVC, constants), height, width, constants).to(s_BUVC.dtype)
+        weights_BUVG = self.gains(s_BUVC, constants).to(s_BUVC.dtype)
         grouped = (s_BUVC * response.to(s_BUVC.dtype)).unflatten(-1, (weights_BUVG.shape[-1], -1))
         return (grouped * weights_BUVG[..., None]).flatten(-2)

@@ -1,10 +1,11 @@
 """Peers that compare tokens: global and windowed self-attention."""
 
 import torch
-from studies.mixers.frame import Mixer
 from timm.layers import Attention
 from timm.models.swin_transformer import WindowAttention, window_partition, window_reverse
 from torch import Tensor, nn
+
+from studies.mixers.frame import Mixer
 
 HEAD_DIM = 16  # of 32 to 192 channels; the papers use 32 to 64 of 96 to 768
 

@@ -1,10 +1,11 @@
 """Peers that mix neighbours: none, pooling, depthwise convolutions, gated or not."""
 
-from studies.mixers.frame import Mixer
 from timm.models.inception_next import InceptionDWConv2d
 from timm.models.metaformer import SepConv
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, gelu
+from torch.nn.functional import avg_pool2d, gelu, silu
+
+from studies.mixers.frame import Mixer
 
 
 class ChannelsFirst(nn.Module):
@@ -36,15 +37,32 @@ class GatedConv(nn.Module):
     The paper's block has no MLP beside it and expands by 8/3; here the frame's MLP stays, so the expansion is 1.
     """
 
-    def __init__(self, dim: int, kernel: int) -> None:
+    def __init__(self, dim: int, kernel: int, norm: bool = False) -> None:
         super().__init__()
         self.in_proj = nn.Linear(dim, 2 * dim)
         self.conv = ChannelsFirst(depthwise(dim, kernel))
+        self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         gate, values = self.in_proj(x_BHWC).chunk(2, -1)
-        return self.out_proj(gelu(gate) * self.conv(values))
+        return self.out_proj(gelu(gate) * self.norm(self.conv(values)))
+
+
+class FilteredGateConv(nn.Module):
+    """Not a peer but a control: our mixer with 7 × 7 convolutions in place of the spectrum."""
+
+    def __init__(self, dim: int, kernel: int) -> None:
+        super().__init__()
+        self.in_proj = nn.Linear(dim, 2 * dim)
+        self.conv = ChannelsFirst(depthwise(2 * dim, kernel))
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        x_BHWC = self.in_proj(x_BHWC)
+        values, gate = self.conv(x_BHWC).chunk(2, -1)
+        return self.out_proj(silu(x_BHWC.chunk(2, -1)[1] + gate) * self.norm(values))
 
 
 class RecursiveGatedConv(nn.Module):
@@ -58,7 +76,9 @@ class RecursiveGatedConv(nn.Module):
         self.widths = [dim // 2 ** (order - 1 - i) for i in range(order)]
         self.in_proj = nn.Linear(dim, 2 * dim)
         self.conv = ChannelsFirst(depthwise(sum(self.widths), 7))
-        self.projections = nn.ModuleList(nn.Linear(a, b) for a, b in zip(self.widths[:-1], self.widths[1:], strict=True))
+        self.projections = nn.ModuleList(
+            nn.Linear(a, b) for a, b in zip(self.widths[:-1], self.widths[1:], strict=True)
+        )
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:

@@ -3,12 +3,13 @@
 from functools import partial
 
 import torch
-from studies.mixers.frame import Mixer
-from studies.mixers.peers.convolution import ChannelsFirst
 from timm.layers import GatedMlp, Mlp
 from timm.models.mlp_mixer import SpatialGatingUnit
 from torch import Tensor, nn
 from torch.nn.functional import pad
+
+from studies.mixers.frame import Mixer
+from studies.mixers.peers.convolution import ChannelsFirst
 
 
 class TokenMlp(nn.Module):
@@ -28,7 +29,7 @@ class TokenMlp(nn.Module):
 
 
 class GatedTokenMlp(nn.Module):
-    """Project, GELU, spatial gating unit, project (gMLP, arXiv 2105.08050). Expansion 2, for the frame keeps its MLP."""
+    """Project, GELU, spatial gating unit, project (gMLP, arXiv 2105.08050). Expansion 2: the frame keeps its MLP."""
 
     def __init__(self, dim: int, side: int) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class GatedTokenMlp(nn.Module):
 
 
 class Reweighted(nn.Module):
-    """Sum of branches with weights from the image: softmax of an MLP of their mean, per channel (ViP's split attention)."""
+    """Sum of branches with weights from the image: softmax of an MLP of their mean, per channel (split attention)."""
 
     def __init__(self, dim: int, branches: int) -> None:
         super().__init__()

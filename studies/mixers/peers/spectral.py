@@ -6,14 +6,14 @@ Layout: B batch, H W token grid, U V frequencies, C channels.
 import math
 
 import torch
-from studies.mixers.frame import Mixer
-from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 from timm.layers import Mlp
 from timm.models.metaformer import StarReLU
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, silu, softshrink
 
 from dsmixer.spectral import dct2, idct2
+from studies.mixers.frame import Mixer
+from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 
 
 def analysis(x_BHWC: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class AdaptiveFourierOperator(nn.Module):
 
 
 class DynamicFilter(nn.Module):
-    """DFFormer (arXiv 2303.03932): per image and channel a softmax mixture of four complex filters, weighed by the mean."""
+    """DFFormer (arXiv 2303.03932): per image and channel a softmax mixture of four complex filters, from the mean."""
 
     def __init__(self, dim: int, side: int, num_filters: int = 4, expansion: int = 2) -> None:
         super().__init__()
