@@ -22,16 +22,16 @@ def _trial(dim: int, side: int, index: int, **options: Any) -> nn.Module:
     return Trial(dim, side, **options)
 
 
-def trial(*, recipe: Mapping[str, Any] | None = None, **options: Any) -> Mixer:
+def trial(*, recipe: Mapping[str, Any] | None = None, divisor: int = 8, **options: Any) -> Mixer:
     """A row for the default mixer with other parts, or trained by another recipe."""
-    return Mixer(partial(_trial, **options), recipe=recipe or {})
+    return Mixer(partial(_trial, **options), divisor, recipe=recipe or {})
 
 
 DESIGNS: dict[str, Mixer] = {
     # 1. dynamic or static
     "dsm-static": trial(gains="none"),
     "dsm-shuffled": trial(content="other"),
-    "dsm-32-groups": trial(gains="default, 4 times the groups"),
+    "dsm-32-groups": trial(gains="default, 4 times the groups", divisor=16),
     "dsm-mlp-gains": trial(gains="mlp"),
     "dsm-ring-gains": trial(gains="rings"),
     "dsm-ring-gains-from-0": trial(gains="rings from 0"),

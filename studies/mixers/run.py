@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -190,6 +190,18 @@ def use_one_thread() -> None:
         threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
+def keep(done: Future[dict], job: tuple[str, str, str, int]) -> bool:
+    """Append what a run returned; one that failed is reported and does not stop the others."""
+    try:
+        row = done.result()
+    except Exception as error:
+        print("FAILED", *job, repr(error), flush=True)
+        return False
+    append(row)
+    print(*(row[key] for key in (*KEY, "test_acc", "train_loss", "train_images_per_s")), flush=True)
+    return True
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,10 +223,10 @@ def main() -> None:
     print(f"{len(todo)} runs")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, context, use_one_thread, max_tasks_per_child=8) as pool:
-        for done in as_completed([pool.submit(run, *job, options.device) for job in todo]):
-            row = done.result()
-            append(row)
-            print(*(row[key] for key in (*KEY, "test_acc", "train_loss", "train_images_per_s")), flush=True)
+        started = {pool.submit(run, *job, options.device): job for job in todo}
+        failed = [started[done] for done in as_completed(started) if not keep(done, started[done])]
+    if failed:
+        raise SystemExit(f"{len(failed)} of {len(todo)} runs failed")
 
 
 if __name__ == "__main__":

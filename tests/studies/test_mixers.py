@@ -1,5 +1,7 @@
 """The study's frame, its peers and its bookkeeping."""
 
+from concurrent.futures import Future
+
 import pytest
 import torch
 from torch import nn
@@ -259,6 +261,17 @@ def test_runs_that_are_there_are_skipped(tmp_path, monkeypatch: pytest.MonkeyPat
     assert todo == [("screen", "tiny", "pooling", 0), ("screen", "tiny", "dsm", 1), ("screen", "tiny", "pooling", 1)]
     with pytest.raises(SystemExit, match="unknown mixer 'nonsense'"):
         run.jobs(run.parser().parse_args(["--mixers", "nonsense"]))
+
+
+def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(run.append, "__defaults__", (tmp_path / "results.csv",))
+    good, bad = Future(), Future()
+    good.set_result(dict.fromkeys(run.FIELDS, 1))
+    bad.set_exception(ValueError("dim 80 does not divide"))
+    assert not run.keep(bad, ("screen", "tiny", "dsm", 0))
+    assert run.keep(good, ("screen", "tiny", "dsm", 1))
+    assert "FAILED screen tiny dsm 0" in capsys.readouterr().out
+    assert len(run.rows(tmp_path / "results.csv")) == 1
 
 
 def test_the_table_states_mean_and_deviation() -> None:

@@ -65,7 +65,7 @@ class DynamicGains(nn.Module):
     P is the mean power of the frequency in the group, P(0, 0) divided by the number of tokens, so that it is the
     squared mean; A its average over all other frequencies, the variance of the tokens; γ is learned for each group and
     band, and smooth between bands. γ > 0 emphasises what the image is rich in and diminishes the rest; γ < 0 evens the
-    spectrum out; γ = 0, the start, is static. No gain waits for another layer to learn something first, and none saturates.
+    spectrum out; γ = 0, the start, is static. No gain waits for another layer to learn first, and none saturates.
     """
 
     def __init__(self, dim: int, *, num_bands: int = 6, num_groups: int = 8) -> None:
@@ -95,10 +95,10 @@ class DynamicGains(nn.Module):
         norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=at_least_float32(s_BUVC.dtype))
         power = norm_BUVG.square() * (self.num_groups / dim)
         area = tensor_length(height, power.device) * tensor_length(width, power.device)
-        average = (power.sum((1, 2), keepdim=True) - power[:, :1, :1]) / (area - 1).clamp(min=1)
         is_mean = _is_zero(height, power)[:, None, None] * _is_zero(width, power)[:, None]
+        average = (power * (1 - is_mean)).sum((1, 2), keepdim=True) / (area - 1).clamp(min=1)
         power = power * (1 - is_mean + is_mean / area)
-        return (power + POWER_FLOOR) / (average.clamp(min=0) + POWER_FLOOR)
+        return (power + POWER_FLOOR) / (average + POWER_FLOOR)
 
 
 def _is_zero(n: int, like: Tensor) -> Tensor:
