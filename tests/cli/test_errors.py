@@ -161,3 +161,16 @@ def test_run_folders_are_numbered_and_overwriting_keeps_what_is_not_ours(here):
     (here / "run" / "notes.txt").write_text("mine")
     empty_folder(new_folder("run", "digits", True))
     assert [path.name for path in (here / "run").iterdir()] == ["notes.txt"]
+
+
+def test_two_runs_that_start_together_do_not_share_a_folder(here):
+    from dsmixer.engine.folder import claim, give_back, new_folder
+
+    first, second = new_folder(None, "digits", False), new_folder(None, "digits", False)
+    assert first == second
+    first, second = claim(first), claim(second)
+    assert [str(first), str(second)] == ["runs/digits-001", "runs/digits-002"]
+    (first / "config.yaml").touch()
+    give_back(first)
+    give_back(second)
+    assert [path.name for path in (here / "runs").iterdir()] == ["digits-001"]

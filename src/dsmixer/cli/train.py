@@ -9,7 +9,15 @@ import yaml
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_recipe, read_yaml, recipes, resolve
 from dsmixer.config import Config
-from dsmixer.engine.folder import empty_folder, finished_result, new_folder, run_folder, weights_architecture
+from dsmixer.engine.folder import (
+    claim,
+    empty_folder,
+    finished_result,
+    give_back,
+    new_folder,
+    run_folder,
+    weights_architecture,
+)
 
 if TYPE_CHECKING:
     from dsmixer.engine.console import Console
@@ -59,7 +67,13 @@ def main(arguments: list[str]) -> int:
         scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         print(f"{folder} is finished (test: {scores}); see {folder / 'report.md'}")
         return 0
-    return _train(config, folder, bool(asked.resume), begin, shlex.join(["dsmixer", "train", *arguments]))
+    numbered = not asked.resume and not asked.out
+    folder = claim(folder) if numbered else folder
+    try:
+        return _train(config, folder, bool(asked.resume), begin, shlex.join(["dsmixer", "train", *arguments]))
+    finally:
+        if numbered:
+            give_back(folder)
 
 
 def check_paths(config: Config, begin: bool) -> None:

@@ -35,6 +35,24 @@ def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
     return folder
 
 
+def claim(folder: Path) -> Path:
+    """Make the folder that `new_folder` named, or the next one, if another run has made it meanwhile."""
+    while True:
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            name, _, number = folder.name.rpartition("-")
+            folder = folder.with_name(f"{name}-{int(number) + 1:03d}")
+
+
+def give_back(folder: Path) -> None:
+    """Remove a folder in which no run has begun, and the one around it, if nothing else is there either."""
+    for path in (folder, folder.parent):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
 def empty_folder(folder: Path) -> None:
     """Make the folder, without the remains of an earlier run; files that are not ours stay."""
     folder.mkdir(parents=True, exist_ok=True)
