@@ -1,6 +1,6 @@
 """Does a model hold both frequencies? Accuracy on filtered images, and the spectra of its features by depth.
 
-uv run python -m studies.mixers.frequencies --protocol final --mixers dsm gatedconv7 attention
+uv run python -m studies.mixers.frequencies --protocol screen --mixers dsm gatedconv7 attention
 
 Writes `filtered.csv` (accuracy on test images whose DCT keeps the frequencies below, or above and the mean, a radius in
 cycles per pixel) and `feature-spectra.csv` (share of each octave in the AC power of every stage's features). Needs the
@@ -54,7 +54,7 @@ def feature_spectra(model: Frame, x: Tensor) -> list[list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--protocol", default="screen")
     parser.add_argument("--mixers", nargs="+", required=True)
     options = parser.parse_args()
     accuracies, spectra = [], []

@@ -1,6 +1,6 @@
 """Accuracy of trained models at other input sizes than the one they were trained at; writes `resolution.csv`.
 
-uv run python -m studies.mixers.resolution --protocol final --mixers dsm gatedconv7 gfnet [--scales 0.75 1 1.5 2]
+uv run python -m studies.mixers.resolution --protocol screen --mixers dsm gatedconv7 gfnet [--scales 0.75 1 1.5 2]
 
 Test images are resized (bicubic, antialiased). Tables made for one grid (GFNet's filter, a position embedding) are
 interpolated, as their papers do. Needs the weights that `run` left in `runs/mixers`.
@@ -28,7 +28,7 @@ def resize(x: Tensor, scale: float) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--protocol", default="screen")
     parser.add_argument("--mixers", nargs="+", required=True)
     parser.add_argument("--scales", nargs="+", type=float, default=[0.75, 1, 1.5, 2])
     options = parser.parse_args()

@@ -1,8 +1,8 @@
 """Train mixers in one frame; one row a run in `results.csv`. A run that is there is skipped: stop and go on at will.
 
-uv run python -m studies.mixers.run --protocol small --datasets cifar10 tiny --mixers dsm gatedconv7 --seeds 0 1 2
+uv run python -m studies.mixers.run --protocol screen --datasets cifar10 tiny --mixers dsm gatedconv7 --seeds 0 1 2
 uv run python -m studies.mixers.run --question 1-dynamic                         # the runs of one page
-uv run python -m studies.mixers.run --protocol final --mixers peers dsm --workers 6 --device cuda
+uv run python -m studies.mixers.run --protocol full --mixers peers dsm --workers 6 --device cuda
 """
 
 import argparse
@@ -206,7 +206,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--question", choices=QUESTIONS)
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="small")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="screen")
     parser.add_argument("--datasets", nargs="+", choices=CLASSES, default=list(CLASSES))
     parser.add_argument("--mixers", nargs="+", default=["peers", "dsm"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

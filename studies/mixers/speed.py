@@ -1,6 +1,6 @@
 """Training time of every mixer, side by side in one process on an otherwise idle machine; writes `speed-<device>.csv`.
 
-uv run python -m studies.mixers.speed --protocol final [--device cuda] [--rounds 7]
+uv run python -m studies.mixers.speed --protocol screen [--device cuda] [--rounds 7]
 
 Each round times one training step of every mixer in turn; the median over rounds is kept, and its ratio to the median
 peer. The rate in `results.csv` was taken while two trainings shared the machine, this one was not.
@@ -58,7 +58,7 @@ class Contender:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", choices=PROTOCOLS, default="final")
+    parser.add_argument("--protocol", choices=PROTOCOLS, default="screen")
     parser.add_argument("--mixers", nargs="+", default=["dsm", *PEERS])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--rounds", type=int, default=7)

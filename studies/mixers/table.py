@@ -1,6 +1,6 @@
 """Tables and plots of `results.csv`: mean ± standard deviation over seeds.
 
-uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot studies/mixers/final.png]
+uv run python -m studies.mixers.table --protocol screen [--mixers dsm gatedconv7] [--plot studies/mixers/screen.png]
 """
 
 import argparse
@@ -92,7 +92,7 @@ def plot(found: list[Summary], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--protocol", default="screen")
     parser.add_argument("--mixers", nargs="+")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
