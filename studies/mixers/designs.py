@@ -5,20 +5,22 @@ Without options it is `dsmixer.layers.SpectrumMixer`; a test says so.
 Layout: B batch, H W token grid, U V frequencies, K bands, G channel groups, C channels.
 """
 
+import math
 from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import gelu, silu
 
 from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES
-from dsmixer.layers.weights import COEFFICIENT_STD, StaticResponse
-from dsmixer.spectral import Basis, dct2, polynomial_response, spectrum_weights, synthesis2
+from dsmixer.layers.weights import COEFFICIENT_STD, POWER_FLOOR, StaticResponse
+from dsmixer.spectral import Basis, dct2, polynomial_response, ring_powers, ring_weights, spectrum_weights, synthesis2
 from studies.mixers.gains import GAINS
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 
 NUM_BANDS = 6
+NUM_RINGS = 4  # for what every token or filter reads
 Bases = tuple[tuple[Basis, Basis], ...]
 # Half of the channels are filtered along the height alone, half along the width.
 AXES: Bases = (("cosine", "cosine"), ("sine", "cosine"), ("cosine", "cosine"), ("cosine", "sine"))
@@ -33,6 +35,7 @@ class Trial(nn.Module):
         side: of the token grid; needed by a response per bin alone.
         gains: what the spectrum is multiplied with per image, see `studies.mixers.gains`.
         content: which image of the batch the gains are made from: "own", or "other" (the control).
+        weighed: what the gains apply to; a gate that is not filtered has none.
         bases: synthesis of the values: "mixed" over channel groups, "cosine" alone, "all" four in every channel, or
             "axes": half of the channels filtered along the height alone, half along the width.
         gate: "filtered", "plain" (the token's own projection) or "none".
@@ -41,6 +44,11 @@ class Trial(nn.Module):
         norm: normalise the values before the gate.
         local: depthwise 3 × 3 convolution, zeros at the border, of the values.
         window: side of the windows of a block DCT; None for the whole grid.
+        filters: so many more filters of the values, mixed by the content of the image.
+        position: add smooth functions of the position to the gate, four per axis.
+        gate_of: which image of the batch the gate is made from.
+        expand: channels of values and gate, in ``dim``.
+        token_gains: every token weighs the rings of the values' spectrum for itself.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class Trial(nn.Module):
         *,
         gains: str = "default",
         content: Literal["own", "other"] = "own",
+        weighed: Literal["both", "values", "gate"] = "both",
         bases: Literal["mixed", "cosine", "all", "axes"] = "mixed",
         gate: Literal["filtered", "plain", "none"] = "filtered",
         response: Literal["full", "polynomial", "bands", "bins"] = "full",
@@ -58,10 +67,16 @@ class Trial(nn.Module):
         norm: bool = True,
         local: bool = False,
         window: int | None = None,
+        filters: int = 0,
+        token_gains: bool = False,
+        expand: float = 1.0,
+        position: bool = False,
+        gate_of: Literal["own", "other"] = "own",
     ) -> None:
         super().__init__()
         self.content, self.gate_kind, self.window, self.bases = content, gate, window, BASES[bases]
-        self.in_proj = nn.Linear(dim, dim if gate == "none" else 2 * dim, bias=False)
+        outer, dim = dim, int(expand * dim)
+        self.in_proj = nn.Linear(outer, dim if gate == "none" else 2 * dim, bias=False)
         make = partial(Response, side=side, kind=response, num_terms=num_terms, std=std)
         if bases == "all":
             self.values = nn.ModuleList(make(dim, (pair,)) for pair in self.bases)
@@ -70,11 +85,16 @@ class Trial(nn.Module):
         else:
             self.values = nn.ModuleList([make(dim, self.bases)])
         self.gate = make(dim, GATE_BASES, identity=True) if gate == "filtered" else None
-        self.gains = GAINS[gains](2 * dim if gate == "filtered" else dim)
+        self.weighed = weighed if gate == "filtered" else "values"
+        self.gains = GAINS[gains](2 * dim if self.weighed == "both" else dim)
         self.gate_bias = nn.Parameter(torch.zeros(dim)) if gate != "none" else None
+        self.position = Position(dim) if position else None
         self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
         self.local = ChannelsFirst(depthwise(dim, 3)) if local else nn.Identity()
-        self.out_proj = nn.Linear(dim, dim)
+        self.out_proj = nn.Linear(dim, outer)
+        self.gate_of = gate_of
+        self.filters = MixedFilters(dim, self.bases, filters) if filters else None
+        self.token_gains = TokenGains(outer) if token_gains else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
@@ -83,18 +103,26 @@ class Trial(nn.Module):
         y, z = self._mix(self.in_proj(dct2(x)))
         if window:
             y, z = (None if part is None else out_of_windows(part, x_BHWC.shape, window) for part in (y, z))
+        if self.token_gains is not None:
+            y = self.token_gains(x_BHWC, y)
         y = self.norm(self.local(y))
-        return self.out_proj(y if z is None else y * silu(z + self.gate_bias))
+        if z is None:
+            return self.out_proj(y)
+        z = z if self.gate_of == "own" else z.roll(1, 0)
+        z = z if self.position is None else z + self.position(*z.shape[1:3])
+        return self.out_proj(y * silu(z + self.gate_bias))
 
     def _mix(self, s_BUVC: Tensor) -> tuple[Tensor, Tensor | None]:
         """Values and the argument of the gate."""
         dim = self.out_proj.in_features
-        if self.gate is None:  # a plain gate is not weighed
-            v, z = s_BUVC[..., :dim], s_BUVC[..., dim:]
-            v = v * self._gains(v)
-        else:
+        if self.weighed == "both":
             s_BUVC = s_BUVC * self._gains(s_BUVC)
-            v, z = s_BUVC.chunk(2, -1)
+        v, z = s_BUVC[..., :dim], s_BUVC[..., dim:]
+        if self.weighed == "values":
+            v = v * self._gains(v)
+        if self.weighed == "gate":
+            z = z * self._gains(z)
+        if self.gate is not None:
             z = z * self.gate(*s_BUVC.shape[1:3])
         return self._values(v), synthesis2(z) if self.gate_kind != "none" else None
 
@@ -106,8 +134,86 @@ class Trial(nn.Module):
         if len(self.values) > 1:  # every channel in all bases
             pairs = zip(self.values, self.bases, strict=True)
             return torch.stack([synthesis2(v_BUVC * r(height, width), *pair) for r, pair in pairs]).sum(0)
-        groups = (v_BUVC * self.values[0](height, width)).chunk(len(self.bases), -1)
-        return torch.cat([synthesis2(group, *pair) for group, pair in zip(groups, self.bases, strict=True)], -1)
+        response = self.values[0](height, width)
+        if self.filters is not None:
+            response = response + self.filters(v_BUVC)
+        if self.token_gains is not None:
+            return self.token_gains.rings(v_BUVC * response, self._synthesis)
+        return self._synthesis(v_BUVC * response)
+
+    def _synthesis(self, v_BUVC: Tensor) -> Tensor:
+        groups = zip(v_BUVC.chunk(len(self.bases), -1), self.bases, strict=True)
+        return torch.cat([synthesis2(group, *pair) for group, pair in groups], -1)
+
+
+class Position(nn.Module):
+    """Smooth functions of the position, the same at every size."""
+
+    def __init__(self, dim: int, num_terms: int = 4) -> None:
+        super().__init__()
+        self.coefficients = nn.Parameter(torch.zeros(num_terms, num_terms, dim))
+
+    def forward(self, height: int, width: int) -> Tensor:
+        """(H, W, C)."""
+        k = torch.arange(len(self.coefficients), device=self.coefficients.device)
+        middles = [(torch.arange(n, device=k.device) + 0.5) / n for n in (height, width)]
+        rows, columns = (torch.cos(torch.pi * k[:, None] * middle) for middle in middles)
+        return torch.einsum("ih,jw,ijc->hwc", rows, columns, self.coefficients)
+
+
+class MixedFilters(nn.Module):
+    """Filters beside the static one, in an amount that a small MLP reads from an image's means and ring powers.
+
+    As in DFFormer, but smooth filters of any size, and mixed per group of channels.
+    """
+
+    def __init__(self, dim: int, bases: Bases, num_filters: int, num_groups: int = 8, hidden_dim: int = 16) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        make = partial(Response, dim, bases, side=0, kind="polynomial", num_terms=3, std=None)
+        self.filters = nn.ModuleList(make() for _ in range(num_filters))
+        self.norm = nn.LayerNorm(dim + NUM_RINGS * num_groups, eps=1e-6)
+        self.hidden = nn.Linear(dim + NUM_RINGS * num_groups, hidden_dim)
+        self.to_amounts = nn.Linear(hidden_dim, num_filters * num_groups)
+
+    def reset_parameters(self) -> None:
+        """No filter is used."""
+        nn.init.zeros_(self.to_amounts.weight)
+        nn.init.zeros_(self.to_amounts.bias)
+
+    def forward(self, v_BUVC: Tensor) -> Tensor:
+        """(B, U, V, C): what to add to the static response."""
+        height, width = v_BUVC.shape[1:3]
+        means = v_BUVC[:, 0, 0] / math.sqrt(height * width)
+        powers = ring_powers(v_BUVC.unflatten(-1, (self.num_groups, -1)).square().mean(-1), NUM_RINGS)
+        read = torch.cat([means, torch.log(powers + POWER_FLOOR).flatten(1)], -1)
+        amounts_BNG = self.to_amounts(gelu(self.hidden(self.norm(read)))).unflatten(-1, (-1, self.num_groups))
+        filters = torch.stack([response(height, width) for response in self.filters])
+        return torch.einsum("bng,nuvgc->buvgc", amounts_BNG, filters.unflatten(-1, (self.num_groups, -1))).flatten(-2)
+
+
+class TokenGains(nn.Module):
+    """Weights of the rings for every token and group of channels: a spectrum that varies over the image."""
+
+    def __init__(self, dim: int, num_groups: int = 8) -> None:
+        super().__init__()
+        self.num_groups = num_groups
+        self.to_gains = nn.Linear(dim, NUM_RINGS * num_groups)
+
+    def reset_parameters(self) -> None:
+        """All 1."""
+        nn.init.zeros_(self.to_gains.weight)
+        nn.init.zeros_(self.to_gains.bias)
+
+    def rings(self, v_BUVC: Tensor, synthesis) -> Tensor:
+        """(K, B, H, W, C): the values' part in every ring."""
+        rings_BUVK = ring_weights(torch.eye(NUM_RINGS)[None], *v_BUVC.shape[1:3])
+        return torch.stack([synthesis(v_BUVC * ring) for ring in rings_BUVK.split(1, -1)])
+
+    def forward(self, x_BHWC: Tensor, y_KBHWC: Tensor) -> Tensor:
+        gains = 2 * torch.sigmoid(self.to_gains(x_BHWC)).unflatten(-1, (NUM_RINGS, self.num_groups))
+        grouped = y_KBHWC.unflatten(-1, (self.num_groups, -1))
+        return torch.einsum("bhwkg,kbhwgc->bhwgc", gains, grouped).flatten(-2)
 
 
 class Response(nn.Module):

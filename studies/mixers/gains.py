@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from dsmixer.layers.weights import POWER_FLOOR, DynamicGains
-from dsmixer.spectral import band_matrix, band_powers, spectrum_weights
+from dsmixer.spectral import band_powers, ring_powers, ring_weights, spectrum_weights
 
 NUM_BANDS = 6
-NUM_RINGS = 4
 
 
 class NoGains(nn.Module):
@@ -23,17 +22,6 @@ class NoGains(nn.Module):
 
     def forward(self, s_BUVC: Tensor) -> float:
         return 1.0
-
-
-class DefaultGains(nn.Module):
-    """`DynamicGains`, one for every channel."""
-
-    def __init__(self, dim: int, num_groups: int = 8) -> None:
-        super().__init__()
-        self.gains = DynamicGains(dim, num_groups=num_groups)
-
-    def forward(self, s_BUVC: Tensor) -> Tensor:
-        return per_channel(self.gains(s_BUVC), s_BUVC.shape[-1])
 
 
 class MlpGains(nn.Module):
@@ -63,33 +51,26 @@ class MlpGains(nn.Module):
 
 
 class RingGains(nn.Module):
-    """Of every channel and ring, its own power to the power of -α/2, α learned.
+    """`DynamicGains` with other parts: another start, a gain for the mean too, one gain for ``group`` channels."""
 
-    Ring k holds the pairs of bands whose higher one is k; ring 0 is the mean of the tokens.
-    """
-
-    def __init__(self, dim: int, start: float) -> None:
+    def __init__(
+        self, dim: int, *, start: float = 0.5, mean: bool = False, num_bands: int = NUM_BANDS, group: int = 1
+    ) -> None:
         super().__init__()
-        self.exponents = nn.Parameter(torch.full((NUM_RINGS, dim), start))
+        self.num_bands = num_bands
+        self.first = 0 if mean else 1  # the first ring that has a gain
+        self.exponents = nn.Parameter(torch.full((num_bands - self.first, dim // group), start))
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
-        height, width = s_BUVC.shape[1:3]
-        rings = ring_matrix(height, width, s_BUVC)
-        count = torch.cat([torch.full_like(rings[:1, 0, 0], height * width), rings[1:].sum((1, 2))])
-        powers = torch.einsum("kuv,buvc->bkc", rings / count[:, None, None], s_BUVC.square())
-        gains = torch.exp(-0.5 * self.exponents * torch.log(powers + POWER_FLOOR))
-        return torch.einsum("bkc,kuv->buvc", gains, rings)
+        power_BUVG = s_BUVC.square().unflatten(-1, (self.exponents.shape[1], -1)).mean(-1)
+        powers_BKG = ring_powers(power_BUVG, self.num_bands)[:, self.first :]
+        gains_BKG = torch.exp(-0.5 * self.exponents * torch.log(powers_BKG + POWER_FLOOR))
+        gains_BKG = torch.cat([torch.ones_like(gains_BKG[:, : self.first]), gains_BKG], 1)
+        return per_channel(ring_weights(gains_BKG, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
 
-def ring_matrix(height: int, width: int, like: Tensor) -> Tensor:
-    """(K, U, V): how much of each frequency belongs to each ring; over the rings it adds up to 1."""
-    up_to_h, up_to_w = (band_matrix(n, NUM_RINGS, like).cumsum(0) for n in (height, width))
-    up_to = up_to_h[:, :, None] * up_to_w[:, None]
-    return torch.cat([up_to[:1], up_to.diff(dim=0)])
-
-
-class BandGains(nn.Module):
-    """Of every group and pair of bands, its own power to the power of -α/2, α learned, 1/2 at the start."""
+class PairGains(nn.Module):
+    """Per pair of bands, with their orientation, and group: the power of all but the mean to the power of -α/2."""
 
     def __init__(self, dim: int, num_groups: int = 16) -> None:
         super().__init__()
@@ -98,7 +79,29 @@ class BandGains(nn.Module):
     def forward(self, s_BUVC: Tensor) -> Tensor:
         powers = band_powers(s_BUVC.unflatten(-1, (self.exponents.shape[-1], -1)).square().mean(-1), NUM_BANDS)
         gains = torch.exp(-0.5 * self.exponents * torch.log(powers + POWER_FLOOR))
+        gains = torch.cat([torch.cat([torch.ones_like(gains[:, :1, :1]), gains[:, :1, 1:]], 2), gains[:, 1:]], 1)
         return per_channel(spectrum_weights(gains, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
+
+
+class FrequencyGains(nn.Module):
+    """The default between: of every frequency and group of channels, ((P + ε) / (A + ε))^γ.
+
+    P is the frequency's mean power in the group, A its average over all but the mean; γ per pair of bands, 0 at first.
+    """
+
+    def __init__(self, dim: int, num_groups: int = 8) -> None:
+        super().__init__()
+        self.exponents = nn.Parameter(torch.zeros(NUM_BANDS, NUM_BANDS, num_groups))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        height, width, dim = s_BUVC.shape[1:]
+        power = s_BUVC.unflatten(-1, (self.exponents.shape[-1], -1)).square().mean(-1)
+        is_mean = torch.zeros_like(power[0])
+        is_mean[0, 0] = 1
+        average = (power * (1 - is_mean)).sum((1, 2), keepdim=True) / max(height * width - 1, 1)
+        power = power * (1 - is_mean + is_mean / (height * width))
+        log_ratio = torch.log((power + POWER_FLOOR) / (average + POWER_FLOOR))
+        return per_channel(torch.exp(spectrum_weights(self.exponents[None], height, width) * log_ratio), dim)
 
 
 def per_channel(weights_BUVG: Tensor, dim: int) -> Tensor:
@@ -107,11 +110,18 @@ def per_channel(weights_BUVG: Tensor, dim: int) -> Tensor:
 
 
 GAINS: dict[str, Callable[[int], nn.Module]] = {
-    "default": DefaultGains,
-    "default, 4 times the groups": partial(DefaultGains, num_groups=32),
+    "default": DynamicGains,
     "none": lambda dim: NoGains(),
+    "from 0": partial(RingGains, start=0.0),
+    "from 0.25": partial(RingGains, start=0.25),
+    "from 0.75": partial(RingGains, start=0.75),
+    "from 1": partial(RingGains, start=1.0),
+    "mean too": partial(RingGains, mean=True),
+    "one ring": partial(RingGains, num_bands=2),
+    "3 rings": partial(RingGains, num_bands=4),
+    "groups of 8": partial(RingGains, group=8),
+    "pairs": PairGains,
+    "frequencies": FrequencyGains,
+    "frequencies, 32 groups": partial(FrequencyGains, num_groups=32),
     "mlp": MlpGains,
-    "rings": lambda dim: RingGains(dim, 0.5),
-    "rings from 0": lambda dim: RingGains(dim, 0.0),
-    "bands": BandGains,
 }

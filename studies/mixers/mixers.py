@@ -27,34 +27,59 @@ def trial(*, recipe: Mapping[str, Any] | None = None, divisor: int = 8, **option
     return Mixer(partial(_trial, **options), divisor, recipe=recipe or {})
 
 
-DESIGNS: dict[str, Mixer] = {
-    # 1. dynamic or static
+# 1. dynamic or static: gains by another rule, from another image, none; and other weights made by the content
+DYNAMIC = {
     "dsm-static": trial(gains="none"),
     "dsm-shuffled": trial(content="other"),
-    "dsm-32-groups": trial(gains="default, 4 times the groups", divisor=16),
+    "dsm-values-only": trial(weighed="values"),
+    "dsm-gate-only": trial(weighed="gate"),
+    "dsm-one-ring": trial(gains="one ring"),
+    "dsm-3-rings": trial(gains="3 rings"),
+    "dsm-from-0": trial(gains="from 0"),
+    "dsm-from-0.25": trial(gains="from 0.25"),
+    "dsm-from-0.75": trial(gains="from 0.75"),
+    "dsm-from-1": trial(gains="from 1"),
+    "dsm-mean-too": trial(gains="mean too"),
+    "dsm-groups-of-8": trial(gains="groups of 8", divisor=16),
+    "dsm-pairs": trial(gains="pairs"),
+    "dsm-frequency-gains": trial(gains="frequencies"),
+    "dsm-frequency-gains-32": trial(gains="frequencies, 32 groups", divisor=16),
     "dsm-mlp-gains": trial(gains="mlp"),
-    "dsm-ring-gains": trial(gains="rings"),
-    "dsm-ring-gains-from-0": trial(gains="rings from 0"),
-    "dsm-band-gains": trial(gains="bands"),
-    # 2. symmetric or not
+    "dsm-mixed-filters": trial(gains="none", filters=2),
+    "dsm-token-gains": trial(gains="none", token_gains=True),
+    "dsm-other-gate": trial(gains="none", gate_of="other"),
+    "dsm-no-gate": trial(gains="none", gate="none"),
+    "dsm-no-gate-dynamic": trial(gate="none"),
+    "dsm-no-gate-shuffled": trial(gate="none", content="other"),
+}
+# 2. symmetric or not: how the values are synthesised
+PARITY = {
     "dsm-cosine": trial(bases="cosine"),
     "dsm-all-bases": trial(bases="all"),
     "dsm-axes": trial(bases="axes"),
-    # 3. locality
+}
+# 3. how locality enters
+LOCALITY = {
     "dsm-plain-gate": trial(gate="plain", gains="none"),
-    "dsm-no-gate": trial(gate="none", gains="none"),
     "dsm-local": trial(local=True),
     "dsm-windows": trial(window=4),
-    # 4. the static response
+    "dsm-position": trial(position=True),
+}
+# 4. the static response
+RESPONSE = {
     "dsm-response-bins": trial(response="bins"),
     "dsm-response-bands": trial(response="bands"),
     "dsm-response-polynomial": trial(response="polynomial"),
+    "dsm-static-polynomial": trial(response="polynomial", gains="none"),
     "dsm-terms-2": trial(num_terms=2),
     "dsm-terms-6": trial(num_terms=6),
     "dsm-std-0.05": trial(std=0.05),
     "dsm-std-0.3": trial(std=0.3),
-    # 5. the recipe
+}
+# 5. the recipe for it
+RECIPE = {
     "dsm-no-norm": trial(norm=False),
+    "dsm-wide": trial(expand=1.5, divisor=16),
     "dsm-lr-1e-3": trial(recipe={"lr": 1e-3}),
     "dsm-lr-4e-3": trial(recipe={"lr": 4e-3}),
     "dsm-wd-0": trial(recipe={"weight_decay": 0.0}),
@@ -70,6 +95,7 @@ CONTROLS: dict[str, Mixer] = {
     "gatedconv7-norm": Mixer(lambda dim, side, index: GatedConv(dim, 7, norm=True)),
     "gatedconv7-filtered-gate": Mixer(lambda dim, side, index: FilteredGateConv(dim, 7)),
 }
+DESIGNS = DYNAMIC | PARITY | LOCALITY | RESPONSE | RECIPE
 MIXERS: dict[str, Mixer] = {"dsm": Mixer(_dsm), **DESIGNS, **CONTROLS, **PEERS}
 
 
@@ -81,9 +107,9 @@ class Question(NamedTuple):
 
 
 QUESTIONS: dict[str, Question] = {
-    "1-dynamic": Question("screen", ("dsm", *list(DESIGNS)[:7])),
-    "2-symmetric": Question("screen", ("dsm", "dsm-cosine", "dsm-all-bases", "dsm-axes")),
-    "3-locality": Question("screen", ("dsm", "dsm-plain-gate", "dsm-no-gate", "dsm-local", "dsm-windows", *CONTROLS)),
-    "4-response": Question("screen", ("dsm", *list(DESIGNS)[14:21], "gfnet")),
-    "5-recipe": Question("screen", ("dsm", *list(DESIGNS)[21:])),
+    "1-dynamic": Question("final", ("dsm", *DYNAMIC)),
+    "2-symmetric": Question("final", ("dsm", *PARITY)),
+    "3-locality": Question("final", ("dsm", *LOCALITY, *CONTROLS)),
+    "4-response": Question("final", ("dsm", *RESPONSE, "gfnet")),
+    "5-recipe": Question("final", ("dsm", *RECIPE)),
 }

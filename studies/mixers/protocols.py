@@ -37,8 +37,10 @@ NARROW = Shape(widths=(32, 64, 128), depths=(2, 2, 2), mlp_ratio=2.0)
 SMALL = Shape()
 
 PROTOCOLS = {
-    # 5 minutes on one slow core: to choose what to look at.
+    # 3 to 5 minutes on one slow core: to choose what to look at.
     "screen": Protocol(12_800, 5, NARROW, {"cifar10": 480_000, "tiny": 490_000}),
+    # All images of both sets, twice: where the decision falls. 5 to 8 minutes.
+    "final": Protocol(50_000, 2, NARROW, {"cifar10": 480_000, "tiny": 490_000}),
     # That of the first experiments: 15 minutes.
     "small": Protocol(16_000, 6, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
     # For a GPU: everything there is.

@@ -8,7 +8,7 @@ from dsmixer.layers import SpectrumBlock, SpectrumMixer
 from dsmixer.layers.mixer import VALUE_BASES
 from dsmixer.spectral import dct2, synthesis2
 
-OPTIONS = ({}, {"num_bands": 3, "num_groups": 4, "num_terms": 2}, {"route": "fft"})
+OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"})
 GRIDS = ((1, 1), (1, 9), (7, 7), (14, 5), (33, 20))
 
 
@@ -108,8 +108,6 @@ def test_float16_survives_a_large_mean_on_a_large_grid():
 def test_options_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
         SpectrumMixer(10)
-    with pytest.raises(ValueError, match="dim 24 does not divide into 16 channel groups"):
-        SpectrumMixer(12, num_groups=16)
 
 
 def test_a_block_without_layer_scale_has_fewer_parameters_and_starts_in_training_as_asked():

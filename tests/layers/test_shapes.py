@@ -23,6 +23,8 @@ CALLS = {
     "idct2": lambda f: f(X),
     "polynomial_response": lambda f: f(torch.randn(3, 3, 16), 6, 9, ("sine", "cosine")),
     "response_terms": lambda f: f(7, 3, "sine", X),
+    "ring_powers": lambda f: f(X, 5),
+    "ring_weights": lambda f: f(torch.rand(2, 5, 8), 6, 9),
     "sine_synthesis": lambda f: f(X, 1),
     "spectrum_weights": lambda f: f(torch.rand(2, 5, 5, 8), 6, 9),
     "synthesis2": lambda f: f(X, "sine", "cosine"),

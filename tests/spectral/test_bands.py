@@ -13,6 +13,8 @@ from dsmixer.spectral import (
     band_matrix,
     band_powers,
     dct2,
+    ring_powers,
+    ring_weights,
     spectrum_weights,
 )
 
@@ -103,6 +105,45 @@ def test_a_wave_is_found_in_its_band():
     wave = torch.cos(2 * math.pi * 0.35 * i).expand(24, 40)[None, :, :, None]
     energies = band_energies(dct2(wave), 6)[0, :, :, 0]
     assert energies[0, 5] / energies.sum() > 0.9
+
+
+def pairs_of_ring(num_bands: int, ring: int) -> torch.Tensor:
+    """(K, L): where the higher band of a pair is ``ring``."""
+    band = torch.arange(num_bands)
+    return torch.maximum(band[:, None], band) == ring
+
+
+@settings(deadline=None, max_examples=30)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), num_bands=counts)
+def test_a_ring_is_the_pairs_of_bands_whose_higher_one_it_is(height, width, num_bands):
+    x = torch.randn(2, height, width, 3, dtype=torch.float64)
+    rings = ring_powers(dct2(x).square(), num_bands)
+    assert rings.shape == (2, num_bands, 3)
+    assert torch.allclose(rings[:, 0], x.mean((1, 2)).square())
+    energies = band_energies(dct2(x), num_bands)
+    in_rows, in_columns = (band_matrix(n, num_bands, x).sum(1) for n in (height, width))
+    for ring in range(1, num_bands):
+        pairs = pairs_of_ring(num_bands, ring)
+        count = (in_rows[:, None] * in_columns)[pairs].sum().clamp(min=1e-6)
+        assert torch.allclose(rings[:, ring], energies[:, pairs].sum(1) / count)
+
+
+@settings(deadline=None, max_examples=30)
+@given(height=st.integers(1, 30), width=st.integers(1, 30), num_bands=counts)
+def test_ring_weights_are_the_weights_of_their_pairs(height, width, num_bands):
+    gains = torch.rand(2, num_bands, 3, dtype=torch.float64)
+    band = torch.arange(num_bands)
+    of_pairs = gains[:, torch.maximum(band[:, None], band)]
+    weights = ring_weights(gains, height, width)
+    assert torch.allclose(weights, spectrum_weights(of_pairs, height, width))
+    assert torch.allclose(weights[:, 0, 0], gains[:, 0])
+
+
+def test_an_empty_ring_reads_nothing():
+    """4 tokens an axis have no frequency below 1/8: the ring around 1/45 is empty, the one below 1/8 just not."""
+    powers = ring_powers(torch.ones(1, 4, 4, 1), 6)[0, :, 0]
+    assert powers.tolist() == pytest.approx([1 / 16, 0, 1, 1, 1, 1], abs=1e-4)
+    assert torch.isfinite(ring_powers(torch.ones(1, 1, 1, 1), 6)).all()
 
 
 def test_too_few_bands_are_refused():

@@ -67,7 +67,7 @@ def test_a_trial_without_options_is_the_default_mixer() -> None:
             theirs.band_weights.normal_()
             ours.learned.copy_(theirs.coefficients)
             ours.band_weights.copy_(theirs.band_weights)
-        trial.gains.gains.load_state_dict(default.weights.gains.state_dict())
+        trial.gains.load_state_dict(default.weights.gains.state_dict())
         default.gate_bias.normal_()
         trial.gate_bias.copy_(default.gate_bias)
     for name in ("in_proj", "norm", "out_proj"):
@@ -88,8 +88,6 @@ def test_windows_are_put_back_where_they_came_from() -> None:
 def test_shuffled_gains_come_from_another_image() -> None:
     torch.manual_seed(0)
     own, other = Trial(16, 8), Trial(16, 8, content="other")
-    for trial in (own, other):
-        nn.init.constant_(trial.gains.gains.exponents, 0.5)
     other.load_state_dict(own.state_dict())
     x = tokens(2, 8, 8, 16)
     same = x[:1].expand(2, -1, -1, -1)

@@ -34,9 +34,8 @@ class SpectrumMixer(nn.Module):
     Values and gate are both filtered, so their product compares a token with its surroundings near and far.
 
     Args:
-        dim: channels C; divisible by 4, and 2C by ``num_groups``.
+        dim: channels C; divisible by 4.
         num_bands: bands per axis, DC included.
-        num_groups: groups of the 2C channels with gains of their own.
         num_terms: terms per axis of the static polynomial.
         route: how the DCT is computed, see `dsmixer.spectral.dct`.
     """
@@ -46,7 +45,6 @@ class SpectrumMixer(nn.Module):
         dim: int,
         *,
         num_bands: int = 6,
-        num_groups: int = 8,
         num_terms: int = 4,
         route: Route = "auto",
     ) -> None:
@@ -60,7 +58,7 @@ class SpectrumMixer(nn.Module):
                 StaticResponse(dim, VALUE_BASES, num_bands=num_bands, num_terms=num_terms),
                 StaticResponse(dim, GATE_BASES, num_bands=num_bands, num_terms=num_terms, identity=True),
             ],
-            DynamicGains(2 * dim, num_bands=num_bands, num_groups=num_groups),
+            DynamicGains(2 * dim, num_bands=num_bands),
         )
         self.gate_bias = nn.Parameter(torch.empty(dim))
         self.norm = nn.LayerNorm(dim, eps=1e-6)

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dsmixer.spectral import polynomial_response, spectrum_weights
-from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32, tensor_length
+from dsmixer.spectral import polynomial_response, ring_powers, ring_weights, spectrum_weights
+from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32
 from dsmixer.spectral.dct import Basis
 
 # Added to a power before its logarithm: 1 % of the unit variance that normalised tokens have.
@@ -58,56 +58,38 @@ class StaticResponse(nn.Module):
 
 
 class DynamicGains(nn.Module):
-    """The dynamic spectrum weight generation layer: a gain per image, frequency and channel group, made by its power.
+    """The dynamic spectrum weight generation layer: a gain per image, ring of frequencies and channel, from its power.
 
-        gain = ((P + ε) / (A + ε))^γ
+        gain = (P + ε)^(-α/2),  1 for the mean of the tokens
 
-    P is the mean power of the frequency in the group, P(0, 0) divided by the number of tokens, so that it is the
-    squared mean; A its average over all other frequencies, the variance of the tokens; γ is learned for each group and
-    band, and smooth between bands. γ > 0 emphasises what the image is rich in and diminishes the rest; γ < 0 evens the
-    spectrum out; γ = 0, the start, is static. No gain waits for another layer to learn first, and none saturates.
+    P is the mean power of the channel in the ring, see `dsmixer.spectral.ring_powers`; α is learned for each ring and
+    channel. α = 0 is static; α = 1 gives the ring unit power, whatever the image holds; between them, a band that the
+    image is rich in is diminished and a faint one emphasised, the more so the larger α. No gain waits for another layer
+    to learn first, and none saturates.
     """
 
-    def __init__(self, dim: int, *, num_bands: int = 6, num_groups: int = 8) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6) -> None:
         super().__init__()
-        if dim % num_groups:
-            raise ValueError(f"dim {dim} does not divide into {num_groups} channel groups")
-        self.num_groups = num_groups
-        self.exponents = nn.Parameter(torch.empty(num_bands, num_bands, num_groups))
+        self.num_bands = num_bands
+        self.exponents = nn.Parameter(torch.empty(num_bands - 1, dim))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Every gain is 1 whatever the content."""
-        nn.init.zeros_(self.exponents)
+        """Half-way between a static mixer and rings of equal power."""
+        nn.init.constant_(self.exponents, 0.5)
 
-    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v g"]:
+    def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """Gains for the spectrum ``s`` of each image, in float32 or better."""
-        log_ratio = torch.log(self._relative_power(s_BUVC))
-        height, width = s_BUVC.shape[1:3]
-        exponents = spectrum_weights(self.exponents[None].to(log_ratio.dtype), height, width, constants)
-        return torch.exp(exponents * log_ratio)
-
-    def _relative_power(self, s_BUVC: Tensor) -> Tensor:
-        """(P + ε) / (A + ε)."""
-        height, width, dim = s_BUVC.shape[1:]
-        grouped = s_BUVC.unflatten(-1, (self.num_groups, -1))
-        # A norm reduces in one pass, without the squares in memory; float32, for bfloat16 sums would lose small powers.
-        norm_BUVG = torch.linalg.vector_norm(grouped, dim=-1, dtype=at_least_float32(s_BUVC.dtype))
-        power = norm_BUVG.square() * (self.num_groups / dim)
-        area = tensor_length(height, power.device) * tensor_length(width, power.device)
-        is_mean = _is_zero(height, power)[:, None, None] * _is_zero(width, power)[:, None]
-        average = (power * (1 - is_mean)).sum((1, 2), keepdim=True) / (area - 1).clamp(min=1)
-        power = power * (1 - is_mean + is_mean / area)
-        return (power + POWER_FLOOR) / (average + POWER_FLOOR)
-
-
-def _is_zero(n: int, like: Tensor) -> Tensor:
-    """(n,): 1 for frequency 0, 0 above."""
-    return (torch.arange(n, device=like.device) == 0).to(like.dtype)
+        # In float32, for bfloat16 sums would lose small powers and float16 squares overflow.
+        power_BUVC = s_BUVC.to(at_least_float32(s_BUVC.dtype)).square()
+        rings_BKC = ring_powers(power_BUVC, self.num_bands, constants)[:, 1:]
+        gains_BKC = torch.exp(-0.5 * self.exponents.to(rings_BKC.dtype) * torch.log(rings_BKC + POWER_FLOOR))
+        gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
+        return ring_weights(gains_BKC, *s_BUVC.shape[1:3], constants)
 
 
 class SpectrumWeights(nn.Module):
-    """Weigh a spectrum by static response × dynamic gains. Never larger than (batch, U, V, groups) for the weights."""
+    """Weigh a spectrum by static response × dynamic gains."""
 
     def __init__(self, responses: list[StaticResponse], gains: DynamicGains) -> None:
         super().__init__()
@@ -116,8 +98,5 @@ class SpectrumWeights(nn.Module):
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """The weighted spectrum; the responses lie side by side over its channels."""
-        height, width = s_BUVC.shape[1:3]
-        response = torch.cat([response(height, width, constants) for response in self.responses], -1)
-        weights_BUVG = self.gains(s_BUVC, constants).to(s_BUVC.dtype)
-        grouped = (s_BUVC * response.to(s_BUVC.dtype)).unflatten(-1, (weights_BUVG.shape[-1], -1))
-        return (grouped * weights_BUVG[..., None]).flatten(-2)
+        response = [response(*s_BUVC.shape[1:3], constants) for response in self.responses]
+        return s_BUVC * (torch.cat(response, -1) * self.gains(s_BUVC, constants)).to(s_BUVC.dtype)

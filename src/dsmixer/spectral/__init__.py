@@ -5,6 +5,8 @@ from dsmixer.spectral.bands import (
     band_energies,
     band_matrix,
     band_powers,
+    ring_powers,
+    ring_weights,
     spectrum_weights,
 )
 from dsmixer.spectral.dct import Basis, Route, dct, dct2, idct, idct2, sine_synthesis, synthesis2
@@ -23,6 +25,8 @@ __all__ = [
     "idct2",
     "polynomial_response",
     "response_terms",
+    "ring_powers",
+    "ring_weights",
     "sine_synthesis",
     "spectrum_weights",
     "synthesis2",

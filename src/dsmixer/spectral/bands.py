@@ -8,6 +8,9 @@ axis is DC alone; bands 1 … K - 1 are octaves, low to high: the last holds 1/4
 
 The softmax of squared distances never reaches zero, so an octave without a bin of its own (a 7-token axis has nothing
 below 1/14) reads the power of the bin nearest to it instead of nothing. In two dimensions a band is a pair of bands.
+
+Where orientation does not matter, ring k holds the pairs whose higher band is k: ring 0 is the mean of the tokens
+alone, the rings add up to one, and one that no frequency of a small grid comes near is empty.
 """
 
 from collections.abc import Callable
@@ -67,6 +70,38 @@ def spectrum_weights(
     over_width = constants(_band_matrix, 1, width, gains_BKLG, num_bands).transpose(-1, -2)
     over_height = constants(_band_matrix, 0, height, gains_BKLG, num_bands).transpose(-1, -2)
     return contract(over_height, contract(over_width, gains_BKLG, 2), 1)
+
+
+def ring_powers(
+    p_BUVC: Float[Tensor, "b u v c"], num_bands: int, constants: Constants = DIRECT
+) -> Float[Tensor, "b k c"]:
+    """Mean power per frequency in each ring, from the power spectrum ``p``; of ring 0, the squared mean of the tokens.
+
+    Comparable between resolutions, as `band_powers` are. An empty ring reads 0.
+    """
+    _require_bands(num_bands)
+    height, width = p_BUVC.shape[1:3]
+    rings = _ring_matrix(height, width, p_BUVC, num_bands, constants)
+    tokens = tensor_length(height, p_BUVC.device) * tensor_length(width, p_BUVC.device)
+    counts = torch.cat([tokens.to(rings.dtype)[None], rings[1:].sum(1).clamp(min=1e-6)])
+    return contract(rings, p_BUVC.flatten(1, 2), 1) / counts[:, None]
+
+
+def ring_weights(
+    gains_BKG: Float[Tensor, "b k g"], height: int, width: int, constants: Constants = DIRECT
+) -> Float[Tensor, "b u v g"]:
+    """Weights for every frequency of a ``height`` × ``width`` spectrum from one gain per ring."""
+    rings = _ring_matrix(height, width, gains_BKG, gains_BKG.shape[1], constants)
+    return contract(rings.transpose(0, 1), gains_BKG, 1).unflatten(1, (height, width))
+
+
+def _ring_matrix(height: int, width: int, like: Tensor, num_bands: int, constants: Constants) -> Tensor:
+    """(rings, H · W): how much of each frequency belongs to each ring."""
+    over_height = constants(_band_matrix, 0, height, like, num_bands)
+    over_width = constants(_band_matrix, 1, width, like, num_bands)
+    below = over_height.cumsum(0) - over_height
+    pairs = over_height[:, :, None] * over_width.cumsum(0)[:, None] + below[:, :, None] * over_width[:, None]
+    return pairs.flatten(1)
 
 
 def _over_bands(p_BUVC: Tensor, num_bands: int, matrix: Callable[..., Tensor], constants: Constants) -> Tensor:
