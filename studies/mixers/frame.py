@@ -34,10 +34,10 @@ class Mixer(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """The frame's own size. ``side`` is that of the images, in pixels."""
+    """The frame's own size. ``side`` is that of the images, in pixels, ``grid`` that of the first stage, in tokens."""
 
     side: int = 32
-    stem_stride: int = 2
+    grid: int = 16
     depths: tuple[int, ...] = (2, 3, 2)
     widths: tuple[int, ...] = (48, 96, 192)
     mlp_ratio: float = 3.0
@@ -71,7 +71,7 @@ class Frame(nn.Module):
     def __init__(self, mixer: Mixer, shape: Shape, widths: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
         sides = grid_sides(shape)
-        self.stem = Stem(3, widths[0], shape.stem_stride)
+        self.stem = Stem(3, widths[0], shape.side // shape.grid)
         self.position = nn.Parameter(torch.empty(widths[0], sides[0], sides[0])) if mixer.position_embedding else None
         self.downsamples = nn.ModuleList([nn.Identity(), *(Downsample(a, b) for a, b in itertools.pairwise(widths))])
         self.stages = nn.ModuleList(
@@ -119,7 +119,9 @@ def _init_weights(module: nn.Module) -> None:
 
 def grid_sides(shape: Shape) -> list[int]:
     """Side of the token grid of each stage."""
-    sides = [-(-shape.side // shape.stem_stride)]
+    if shape.side % shape.grid:
+        raise ValueError(f"images of {shape.side} pixels a side do not divide into {shape.grid} tokens a side")
+    sides = [shape.grid]
     for _ in shape.depths[1:]:
         sides.append(-(-sides[-1] // 2))
     return sides

@@ -69,6 +69,22 @@ class RingGains(nn.Module):
         return per_channel(ring_weights(gains_BKG, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
 
+class CrossGains(nn.Module):
+    """Every ring's gain from the powers of all rings of its channel, the mean among them: a matrix of exponents."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        start = torch.zeros(NUM_BANDS, NUM_BANDS - 1)
+        start[1:] = torch.eye(NUM_BANDS - 1) / 2
+        self.exponents = nn.Parameter(start[..., None].repeat(1, 1, dim))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        log_powers_BJC = torch.log(ring_powers(s_BUVC.square(), NUM_BANDS) + POWER_FLOOR)
+        gains_BKC = torch.exp(-0.5 * torch.einsum("bjc,jkc->bkc", log_powers_BJC, self.exponents))
+        gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
+        return ring_weights(gains_BKC, *s_BUVC.shape[1:3])
+
+
 class PairGains(nn.Module):
     """Per pair of bands, with their orientation, and group: the power of all but the mean to the power of -α/2."""
 
@@ -120,6 +136,7 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "one ring": partial(RingGains, num_bands=2),
     "3 rings": partial(RingGains, num_bands=4),
     "groups of 8": partial(RingGains, group=8),
+    "cross": CrossGains,
     "pairs": PairGains,
     "frequencies": FrequencyGains,
     "frequencies, 32 groups": partial(FrequencyGains, num_groups=32),

@@ -41,6 +41,7 @@ DYNAMIC = {
     "dsm-from-1": trial(gains="from 1"),
     "dsm-mean-too": trial(gains="mean too"),
     "dsm-groups-of-8": trial(gains="groups of 8", divisor=16),
+    "dsm-cross": trial(gains="cross"),
     "dsm-pairs": trial(gains="pairs"),
     "dsm-frequency-gains": trial(gains="frequencies"),
     "dsm-frequency-gains-32": trial(gains="frequencies, 32 groups", divisor=16),

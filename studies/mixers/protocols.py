@@ -20,11 +20,10 @@ class Protocol(NamedTuple):
     clip: float = 1.0
 
     def on(self, dataset: str) -> "Protocol":
-        """Tiny ImageNet: twice the side, twice the stem's stride, the same token grids."""
+        """Tiny ImageNet: twice the side, the same token grids."""
         if dataset == "cifar10":
             return self
-        shape = self.shape._replace(side=2 * self.shape.side, stem_stride=2 * self.shape.stem_stride)
-        return self._replace(shape=shape)
+        return self._replace(shape=self.shape._replace(side=2 * self.shape.side))
 
     def changed(self, recipe: Mapping[str, Any]) -> "Protocol":
         """With other values of its own fields or of the shape's."""
@@ -36,13 +35,19 @@ class Protocol(NamedTuple):
 NARROW = Shape(widths=(32, 64, 128), depths=(2, 2, 2), mlp_ratio=2.0)
 SMALL = Shape()
 
+NARROW_BUDGET = {"cifar10": 480_000, "tiny": 490_000}
+
 PROTOCOLS = {
     # 3 to 5 minutes on one slow core: to choose what to look at.
-    "screen": Protocol(12_800, 5, NARROW, {"cifar10": 480_000, "tiny": 490_000}),
+    "screen": Protocol(12_800, 5, NARROW, NARROW_BUDGET),
     # All images of both sets, twice: where the decision falls. 5 to 8 minutes.
-    "final": Protocol(50_000, 2, NARROW, {"cifar10": 480_000, "tiny": 490_000}),
+    "final": Protocol(50_000, 2, NARROW, NARROW_BUDGET),
     # That of the first experiments: 15 minutes.
     "small": Protocol(16_000, 6, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
+    # `screen` at other token grids; 64 for the larger images alone.
+    **{f"grid-{n}": Protocol(12_800, 5, NARROW._replace(grid=n), NARROW_BUDGET) for n in (8, 32, 64)},
+    # Twice the width, images and epochs of `screen`: 45 minutes.
+    "large": Protocol(25_600, 10, NARROW._replace(widths=(64, 128, 256)), {"cifar10": 1_900_000, "tiny": 1_920_000}),
     # For a GPU: everything there is.
     "full": Protocol(50_000, 30, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
 }

@@ -1,14 +1,20 @@
 """Tables and plots of `results.csv`: mean ± standard deviation over seeds.
 
-uv run python -m studies.mixers.table --protocol screen [--mixers dsm gatedconv7] [--plot studies/mixers/screen.png]
+uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot studies/mixers/final.png]
+uv run python -m studies.mixers.table --question 1-dynamic --plot studies/mixers/pages/1-dynamic.png
+
+All mixers of a seed see the same images in the same order, so the runs of a seed are a pair: "behind dsm" is the mean
+difference to the default over the seeds that both have, ± its standard error.
 """
 
 import argparse
 import statistics
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from studies.mixers.mixers import QUESTIONS
 from studies.mixers.run import rows
 
 
@@ -25,13 +31,10 @@ class Summary(NamedTuple):
     params: int
     macs: int
     images_per_s: float
-
-    @property
-    def standard_error(self) -> float:
-        return self.deviation / self.seeds**0.5
+    behind: list[float]  # the default's accuracy minus this one's, a number a shared seed
 
 
-def summaries(results: list[dict[str, str]], protocol: str, mixers: list[str] | None = None) -> list[Summary]:
+def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[str] | None = None) -> list[Summary]:
     """Best first within each data set."""
     runs = defaultdict(list)
     for row in results:
@@ -45,10 +48,17 @@ def summaries(results: list[dict[str, str]], protocol: str, mixers: list[str] | 
         means = (statistics.fmean(values[field]) for field in ("test_loss", "train_loss"))
         rate = statistics.median(values["train_images_per_s"])
         size = (int(same[0]["params"]), int(same[0]["macs"]))
-        found.append(Summary(mixer, dataset, len(same), statistics.fmean(accuracy), deviation, *means, *size, rate))
+        default = {row["seed"]: float(row["test_acc"]) for row in runs.get((dataset, DEFAULT), ())}
+        behind = [default[row["seed"]] - float(row["test_acc"]) for row in same if row["seed"] in default]
+        mean = statistics.fmean(accuracy)
+        found.append(Summary(mixer, dataset, len(same), mean, deviation, *means, *size, rate, behind))
     return sorted(found, key=lambda s: (s.dataset, -s.accuracy))
 
 
+DEFAULT = "dsm"
+COLUMNS = (
+    "mixer", "seeds", "test accuracy", "behind dsm", "test loss", "train loss", "parameters", "MACs", "train images/s",
+)  # fmt: skip
 FIELDS = ("test_acc", "test_loss", "train_loss")
 
 
@@ -59,17 +69,25 @@ def markdown(found: list[Summary]) -> str:
         lines += [
             f"**{dataset}**",
             "",
-            "| mixer | seeds | test accuracy | test loss | train loss | parameters | MACs | train images/s |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| {' | '.join(COLUMNS)} |",
+            "|---" * len(COLUMNS) + "|",
         ]
         for s in (s for s in found if s.dataset == dataset):
             spread = f" ± {s.deviation:.2f}" if s.seeds > 1 else ""
             lines.append(
-                f"| {s.mixer} | {s.seeds} | {s.accuracy:.2f}{spread} | {s.test_loss:.3f} | {s.train_loss:.3f} "
-                f"| {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
+                f"| {s.mixer} | {s.seeds} | {s.accuracy:.2f}{spread} | {difference(s)} "
+                f"| {s.test_loss:.3f} | {s.train_loss:.3f} | {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
             )
         lines.append("")
     return "\n".join(lines)
+
+
+def difference(s: Summary) -> str:
+    """How far behind the default, with the standard error of the pairs."""
+    if s.mixer == DEFAULT or not s.behind:
+        return ""
+    error = f" ± {statistics.stdev(s.behind) / len(s.behind) ** 0.5:.2f}" if len(s.behind) > 1 else ""
+    return f"{statistics.fmean(s.behind):+.2f}{error}"
 
 
 def plot(found: list[Summary], file: Path) -> None:
@@ -92,10 +110,13 @@ def plot(found: list[Summary], file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protocol", default="screen")
+    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--question", choices=QUESTIONS)
     parser.add_argument("--mixers", nargs="+")
     parser.add_argument("--plot", type=Path)
     options = parser.parse_args()
+    if options.question:
+        options.protocol, options.mixers = QUESTIONS[options.question]
     found = summaries(rows(), options.protocol, options.mixers)
     if not found:
         raise SystemExit(f"no run of protocol {options.protocol!r} in results.csv")

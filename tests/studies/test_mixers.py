@@ -96,7 +96,7 @@ def test_shuffled_gains_come_from_another_image() -> None:
 
 
 def test_macs_are_those_of_the_definition() -> None:
-    shape = Shape(side=8, stem_stride=2, depths=(1,), widths=(8,), mlp_ratio=2.0)
+    shape = Shape(side=8, grid=4, depths=(1,), widths=(8,), mlp_ratio=2.0)
     model = build(MIXERS["identity"], shape, 3, None)
     stem, mlp_, head = 16 * 8 * 27, 16 * 2 * 8 * 16, 8 * 3
     assert num_macs(model, 8) == stem + mlp_ + head
@@ -109,8 +109,11 @@ def test_a_budget_no_width_can_meet_is_an_error() -> None:
         build(MIXERS["identity"], Shape(), 10, 100)
 
 
-def test_grids_round_up() -> None:
-    assert grid_sides(Shape(side=33, stem_stride=2)) == [17, 9, 5]
+def test_the_grid_is_what_the_shape_says() -> None:
+    assert grid_sides(Shape(side=32, grid=8)) == [8, 4, 2]
+    with pytest.raises(ValueError, match="images of 32 pixels a side do not divide into 64 tokens"):
+        grid_sides(PROTOCOLS["grid-64"].on("cifar10").shape)
+    assert grid_sides(PROTOCOLS["grid-64"].on("tiny").shape) == [64, 32, 16]
 
 
 # ---- peers: what each paper's definition implies -------------------------------------------------------------------
@@ -232,7 +235,7 @@ def test_crops_shift_and_mirror() -> None:
 
 @pytest.fixture
 def short(small_set: None, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shape = Shape(side=16, depths=(1, 1), widths=(16, 24))
+    shape = Shape(side=16, grid=8, depths=(1, 1), widths=(16, 24))
     monkeypatch.setitem(PROTOCOLS, "short", Protocol(40, 2, shape, {"cifar10": None, "tiny": None}, batch_size=10))
     monkeypatch.setitem(data.CLASSES, "cifar10", 3)
     monkeypatch.setattr(run, "WEIGHTS", tmp_path)
@@ -272,14 +275,15 @@ def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypa
     assert len(run.rows(tmp_path / "results.csv")) == 1
 
 
-def test_the_table_states_mean_and_deviation() -> None:
+def test_the_table_states_mean_deviation_and_the_difference_to_the_default() -> None:
     row = dict.fromkeys(run.FIELDS, "1") | {"protocol": "p", "dataset": "tiny", "mixer": "a"}
     results = [row | {"seed": str(seed), "test_acc": accuracy} for seed, accuracy in enumerate(("50", "52", "54"))]
-    results.append(row | {"mixer": "b", "test_acc": "60"})
+    results.append(row | {"mixer": "b", "seed": "7", "test_acc": "60"})
+    results += [row | {"mixer": "dsm", "seed": str(seed), "test_acc": "58"} for seed in range(2)]
     found = table.summaries(results, "p")
-    assert [s.mixer for s in found] == ["b", "a"]
-    assert "| a | 3 | 52.00 ± 2.00 |" in table.markdown(found)
-    assert "| b | 1 | 60.00 |" in table.markdown(found)
+    assert [s.mixer for s in found] == ["b", "dsm", "a"]
+    assert "| a | 3 | 52.00 ± 2.00 | +7.00 ± 1.00 |" in table.markdown(found)
+    assert "| b | 1 | 60.00 |  |" in table.markdown(found)  # its seed is not among the default's
 
 
 def test_every_committed_result_belongs_to_a_row_of_the_registry() -> None:
