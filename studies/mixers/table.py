@@ -1,7 +1,7 @@
 """Tables and plots of `results.csv`: mean ± standard deviation over seeds.
 
-uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot studies/mixers/final.png]
-uv run python -m studies.mixers.table --question 1-dynamic --plot studies/mixers/pages/1-dynamic.png
+uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot final.png]
+uv run python -m studies.mixers.table --question 1-dynamic
 
 All mixers of a seed see the same images in the same order, so the runs of a seed are a pair: "behind dsm" is the mean
 difference to the default over the seeds that both have, ± its standard error.
@@ -76,7 +76,8 @@ def markdown(found: list[Summary]) -> str:
             spread = f" ± {s.deviation:.2f}" if s.seeds > 1 else ""
             lines.append(
                 f"| {s.mixer} | {s.seeds} | {s.accuracy:.2f}{spread} | {difference(s)} "
-                f"| {s.test_loss:.3f} | {s.train_loss:.3f} | {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
+                f"| {s.test_loss:.3f} | {s.train_loss:.3f} "
+                f"| {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
             )
         lines.append("")
     return "\n".join(lines)

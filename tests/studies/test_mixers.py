@@ -1,6 +1,7 @@
 """The study's frame, its peers and its bookkeeping."""
 
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 from dsmixer.backbones.dsm import DynamicSpectrumMixer
 from dsmixer.layers import SpectrumMixer
 from dsmixer.spectral import dct2
-from studies.mixers import data, run, table
+from studies.mixers import data, pages, run, table
 from studies.mixers.designs import Trial, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra, filtered
@@ -292,6 +293,11 @@ def test_every_committed_result_belongs_to_a_row_of_the_registry() -> None:
         assert row["protocol"] in PROTOCOLS
     for question in QUESTIONS.values():
         assert set(question.mixers) <= set(MIXERS)
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.stem)
+def test_the_tables_in_the_pages_are_those_of_the_results(page: Path) -> None:
+    assert pages.with_tables(page.read_text()) == page.read_text()
 
 
 def test_low_and_high_pass_add_up_to_the_image_and_its_mean() -> None:

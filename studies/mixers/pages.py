@@ -1,0 +1,42 @@
+"""Put what `results.csv` holds into the pages: the tables between their markers, and the plots beside them.
+
+uv run python -m studies.mixers.pages
+
+A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows) or a protocol (the default, its
+static twin and the peers). Nothing between the markers is written by hand; a test compares it with `results.csv`.
+"""
+
+import re
+from pathlib import Path
+
+from studies.mixers.mixers import QUESTIONS, Question
+from studies.mixers.peers import PEERS
+from studies.mixers.run import rows
+from studies.mixers.table import Summary, markdown, plot, summaries
+
+HERE = Path(__file__).parent
+PAGES = (HERE / "README.md", *sorted((HERE / "findings").glob("*.md")))
+TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+
+
+def found(name: str) -> list[Summary]:
+    """The runs behind the table ``name``."""
+    protocol, mixers = QUESTIONS.get(name, Question(name, ("dsm", "dsm-static", *PEERS)))
+    return summaries(rows(), protocol, mixers)
+
+
+def with_tables(text: str) -> str:
+    """The text of a page with its tables made anew."""
+    return TABLE.sub(lambda match: f"{match[1]}{markdown(found(match[2]))}{match[3]}", text)
+
+
+def main() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        page.write_text(with_tables(text))
+        for _, name, _ in TABLE.findall(text):
+            plot(found(name), HERE / "findings" / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
