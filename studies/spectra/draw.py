@@ -2,10 +2,10 @@
 
 uv run python studies/spectra/draw.py runs/digits-001 docs/pictures/spectra.png
 
-Of all mixers with at least 16 tokens, the channel group whose gains differ most between the test images is drawn. Top:
-one test image of each class. Middle: log power of the spectrum that this mixer weighs, mean over its group. Bottom: the
-dynamic gains on the same frequencies; above 1 a band is emphasised, below 1 diminished. DC is top left, frequency grows
-to the right (width) and downwards (height). What is printed says how much all gains differ on average.
+Of all mixers with at least 64 tokens, the channel whose gains differ most between the test images is drawn. Top: one
+test image of each class. Middle: log power of this channel's spectrum. Bottom: log2 of the dynamic gains on the same
+frequencies; above 0 a ring is emphasised, below 0 diminished. DC is top left, frequency grows to the right (width) and
+downwards (height). What is printed says how much all gains differ on average.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def load(folder: Path) -> tuple[torch.nn.Module, dict[str, str]]:
 
 
 def look(model: torch.nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Power and gains, both (B, U, V, G), of every mixer with at least 16 tokens, by name."""
+    """Power and log2 gains, both (B, U, V, C), of every mixer with at least 64 tokens, by name."""
     seen = {}
 
     def remember(name: str):
@@ -54,9 +54,8 @@ def look(model: torch.nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.
     found = {}
     for name, (spectrum, gains) in seen.items():
         height, width = spectrum.shape[1:3]
-        power = spectrum.unflatten(-1, (gains.shape[-1], -1)).square().mean(-1)
-        if height * width >= 16:
-            found[name] = power, gains
+        if height * width >= 64:
+            found[name] = spectrum.square(), gains.log2()
     return found
 
 
@@ -73,13 +72,13 @@ def main() -> None:
     found = look(model, torch.from_numpy((pictures - mean) / std)[:, None])
     spreads = {name: gains.std(0).mean((0, 1)) for name, (_, gains) in found.items()}
     for name, spread in spreads.items():
-        print(f"{name}: standard deviation of the gains between {len(pictures)} test images {spread.mean():.3f}")
+        print(f"{name}: standard deviation of log2 gains between {len(pictures)} test images {spread.mean():.3f}")
     name = max(spreads, key=lambda name: float(spreads[name].max()))
-    group = int(spreads[name].argmax())
-    print(f"drawn: {name}, group {group}, standard deviation {spreads[name][group]:.3f}")
+    channel = int(spreads[name].argmax())
+    print(f"drawn: {name}, channel {channel}, standard deviation {spreads[name][channel]:.3f}")
 
     rows = [int(np.flatnonzero(labels == label)[0]) for label in range(10)]
-    power, gains = (values[rows][..., group] for values in found[name])
+    power, gains = (values[rows][..., channel] for values in found[name])
     pictures, power = pictures[rows], (power + 1e-6).log10()
 
     mpl.use("Agg")
@@ -87,10 +86,10 @@ def main() -> None:
     for column in range(len(rows)):
         axes[0, column].imshow(pictures[column], cmap="gray_r")
         axes[1, column].imshow(power[column], cmap="magma", vmin=float(power.min()), vmax=float(power.max()))
-        shown = axes[2, column].imshow(gains[column], cmap="RdBu_r", vmin=0, vmax=2)
+        shown = axes[2, column].imshow(gains[column], cmap="RdBu_r", vmin=-1, vmax=1)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    for axis, name in zip(axes[:, 0], ("image", "log power", "gains"), strict=True):
+    for axis, name in zip(axes[:, 0], ("image", "log power", "log2 gains"), strict=True):
         axis.set_ylabel(name)
     figure.colorbar(shown, ax=axes[2, :], shrink=0.9)
     figure.savefig(options.picture, dpi=120)

@@ -257,7 +257,7 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
 # `dsmixer models` prints them; no ImageNet weights exist yet.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dsm_test": {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
-    "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (32, 80, 160, 320)},
+    "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (32, 72, 160, 320)},
     "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (40, 96, 192, 384)},
     "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (56, 128, 256, 512)},
     "dsm_nano": {"depths": (2, 2, 8, 2), "dims": (80, 160, 320, 640)},
