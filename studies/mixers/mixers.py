@@ -107,10 +107,12 @@ class Question(NamedTuple):
     mixers: tuple[str, ...]
 
 
+WITHOUT_A_GATE = ("dsm-no-gate", "dsm-no-gate-dynamic", "dsm-other-gate")
 QUESTIONS: dict[str, Question] = {
-    "1-dynamic": Question("final", ("dsm", *DYNAMIC)),
-    "2-symmetric": Question("final", ("dsm", *PARITY)),
-    "3-locality": Question("final", ("dsm", *LOCALITY, *CONTROLS)),
-    "4-response": Question("final", ("dsm", *RESPONSE, "gfnet")),
-    "5-recipe": Question("final", ("dsm", *RECIPE)),
+    "1-dynamic": Question("final", ("dsm", "dsm-static", "dsm-shuffled", "dsm-one-ring", *WITHOUT_A_GATE)),
+    "1-dynamic-tried": Question("screen", ("dsm", *DYNAMIC)),
+    "2-symmetric": Question("screen", ("dsm", *PARITY)),
+    "3-locality": Question("screen", ("dsm", *LOCALITY, *CONTROLS)),
+    "4-response": Question("screen", ("dsm", *RESPONSE, "gfnet")),
+    "5-recipe": Question("screen", ("dsm", *RECIPE)),
 }
