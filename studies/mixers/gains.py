@@ -69,6 +69,24 @@ class RingGains(nn.Module):
         return per_channel(ring_weights(gains_BKG, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
 
+class BatchGains(RingGains):
+    """The static twin of `DynamicGains`: mean powers of the batch, in testing running means; all images alike."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.register_buffer("mean_powers", torch.ones(NUM_BANDS - 1, dim))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        powers_KC = self.mean_powers
+        if self.training:
+            powers_KC = ring_powers(s_BUVC.square(), NUM_BANDS)[:, 1:].mean(0)
+            with torch.no_grad():
+                self.mean_powers.lerp_(powers_KC, 0.1)
+        gains_KC = torch.exp(-0.5 * self.exponents * torch.log(powers_KC + POWER_FLOOR))
+        gains_KC = torch.cat([torch.ones_like(gains_KC[:1]), gains_KC])
+        return ring_weights(gains_KC[None], *s_BUVC.shape[1:3])
+
+
 class CrossGains(nn.Module):
     """Every ring's gain from the powers of all rings of its channel, the mean among them: a matrix of exponents."""
 
@@ -136,6 +154,7 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "one ring": partial(RingGains, num_bands=2),
     "3 rings": partial(RingGains, num_bands=4),
     "groups of 8": partial(RingGains, group=8),
+    "batch": BatchGains,
     "cross": CrossGains,
     "pairs": PairGains,
     "frequencies": FrequencyGains,

@@ -31,6 +31,7 @@ def trial(*, recipe: Mapping[str, Any] | None = None, divisor: int = 8, **option
 DYNAMIC = {
     "dsm-static": trial(gains="none"),
     "dsm-shuffled": trial(content="other"),
+    "dsm-batch": trial(gains="batch"),
     "dsm-values-only": trial(weighed="values"),
     "dsm-gate-only": trial(weighed="gate"),
     "dsm-one-ring": trial(gains="one ring"),
@@ -109,7 +110,7 @@ class Question(NamedTuple):
 
 WITHOUT_A_GATE = ("dsm-no-gate", "dsm-no-gate-dynamic", "dsm-other-gate")
 QUESTIONS: dict[str, Question] = {
-    "1-dynamic": Question("final", ("dsm", "dsm-static", "dsm-shuffled", "dsm-one-ring", *WITHOUT_A_GATE)),
+    "1-dynamic": Question("final", ("dsm", "dsm-static", "dsm-batch", "dsm-shuffled", "dsm-one-ring", *WITHOUT_A_GATE)),
     "1-dynamic-tried": Question("screen", ("dsm", *DYNAMIC)),
     "2-symmetric": Question("screen", ("dsm", *PARITY)),
     "3-locality": Question("screen", ("dsm", *LOCALITY, *CONTROLS)),
