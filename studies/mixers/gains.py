@@ -87,6 +87,36 @@ class BatchGains(RingGains):
         return ring_weights(gains_KC[None], *s_BUVC.shape[1:3])
 
 
+class BatchAndOwnGains(BatchGains):
+    """Static gains from the powers of the batch, times the image's own power relative to them to the power of β/2."""
+
+    def __init__(self, dim: int, start: float = 0.0) -> None:
+        super().__init__(dim)
+        self.own = nn.Parameter(torch.full((NUM_BANDS - 1, dim), start))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        static = super().forward(s_BUVC)
+        own_BKC = ring_powers(s_BUVC.square(), NUM_BANDS)[:, 1:]
+        typical_KC = own_BKC.mean(0) if self.training else self.mean_powers
+        ratio_BKC = (own_BKC + POWER_FLOOR) / (typical_KC + POWER_FLOOR)
+        gains_BKC = torch.exp(0.5 * self.own * torch.log(ratio_BKC))
+        gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
+        return static * ring_weights(gains_BKC, *s_BUVC.shape[1:3])
+
+
+class Emphasis(nn.Module):
+    """Static: one learned gain per ring and channel, 1 for the mean, at first a smooth emphasis of high frequencies."""
+
+    def __init__(self, dim: int, octave: float = 0.2) -> None:
+        super().__init__()
+        start = octave * torch.arange(NUM_BANDS - 1).flip(0).neg().add(2.0)
+        self.log_gains = nn.Parameter(start[:, None].repeat(1, dim))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        gains_KC = torch.cat([torch.ones_like(self.log_gains[:1]), self.log_gains.exp()])
+        return ring_weights(gains_KC[None], *s_BUVC.shape[1:3])
+
+
 class CrossGains(nn.Module):
     """Every ring's gain from the powers of all rings of its channel, the mean among them: a matrix of exponents."""
 
@@ -155,6 +185,10 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "3 rings": partial(RingGains, num_bands=4),
     "groups of 8": partial(RingGains, group=8),
     "batch": BatchGains,
+    "batch and own": BatchAndOwnGains,
+    "batch and own from 0.25": partial(BatchAndOwnGains, start=0.25),
+    "emphasis": Emphasis,
+    "strong emphasis": partial(Emphasis, octave=0.4),
     "cross": CrossGains,
     "pairs": PairGains,
     "frequencies": FrequencyGains,

@@ -32,6 +32,10 @@ DYNAMIC = {
     "dsm-static": trial(gains="none"),
     "dsm-shuffled": trial(content="other"),
     "dsm-batch": trial(gains="batch"),
+    "dsm-batch-and-own": trial(gains="batch and own"),
+    "dsm-batch-and-own-0.25": trial(gains="batch and own from 0.25"),
+    "dsm-emphasis": trial(gains="emphasis"),
+    "dsm-strong-emphasis": trial(gains="strong emphasis"),
     "dsm-values-only": trial(weighed="values"),
     "dsm-gate-only": trial(weighed="gate"),
     "dsm-one-ring": trial(gains="one ring"),
@@ -108,10 +112,12 @@ class Question(NamedTuple):
     mixers: tuple[str, ...]
 
 
+STATIC = ("dsm-static", "dsm-emphasis", "dsm-batch")
 WITHOUT_A_GATE = ("dsm-no-gate", "dsm-no-gate-dynamic", "dsm-other-gate")
 QUESTIONS: dict[str, Question] = {
-    "1-dynamic": Question("final", ("dsm", "dsm-static", "dsm-batch", "dsm-shuffled", "dsm-one-ring", *WITHOUT_A_GATE)),
-    "1-dynamic-tried": Question("screen", ("dsm", *DYNAMIC)),
+    "1-dynamic": Question("final", ("dsm", *STATIC, "dsm-shuffled", *WITHOUT_A_GATE)),
+    "1-dynamic-final": Question("final", ("dsm", *DYNAMIC)),
+    "1-dynamic-screen": Question("screen", ("dsm", *DYNAMIC)),
     "2-symmetric": Question("screen", ("dsm", *PARITY)),
     "3-locality": Question("screen", ("dsm", *LOCALITY, *CONTROLS)),
     "4-response": Question("screen", ("dsm", *RESPONSE, "gfnet")),

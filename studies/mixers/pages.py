@@ -35,7 +35,8 @@ def main() -> None:
         text = page.read_text()
         page.write_text(with_tables(text))
         for _, name, _ in TABLE.findall(text):
-            plot(found(name), HERE / "findings" / f"{name}.png")
+            if f"{name}.png" in text:
+                plot(found(name), HERE / "findings" / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -80,12 +80,13 @@ class DynamicGains(nn.Module):
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """Gains for the spectrum ``s`` of each image, in float32 or better."""
+        height, width = s_BUVC.shape[1:3]
         # In float32, for bfloat16 sums would lose small powers and float16 squares overflow.
         power_BUVC = s_BUVC.to(at_least_float32(s_BUVC.dtype)).square()
         rings_BKC = ring_powers(power_BUVC, self.num_bands, constants)[:, 1:]
         gains_BKC = torch.exp(-0.5 * self.exponents.to(rings_BKC.dtype) * torch.log(rings_BKC + POWER_FLOOR))
         gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
-        return ring_weights(gains_BKC, *s_BUVC.shape[1:3], constants)
+        return ring_weights(gains_BKC, height, width, constants)
 
 
 class SpectrumWeights(nn.Module):
@@ -98,5 +99,6 @@ class SpectrumWeights(nn.Module):
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """The weighted spectrum; the responses lie side by side over its channels."""
-        response = [response(*s_BUVC.shape[1:3], constants) for response in self.responses]
-        return s_BUVC * (torch.cat(response, -1) * self.gains(s_BUVC, constants)).to(s_BUVC.dtype)
+        height, width = s_BUVC.shape[1:3]
+        response = torch.cat([response(height, width, constants) for response in self.responses], -1)
+        return s_BUVC * (response * self.gains(s_BUVC, constants)).to(s_BUVC.dtype)
