@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsmixer.layers import DynamicGains, SpectrumWeights, StaticResponse
 from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES
@@ -96,3 +97,24 @@ def test_weights_are_the_responses_side_by_side_times_the_gains():
     s = spectrum(6, 10)
     expected = s * weights.gains(s) * torch.cat([response(6, 10) for response in responses], -1)
     assert torch.allclose(weights(s), expected, atol=1e-5)
+
+
+def test_the_response_is_smaller_than_the_activations_and_the_gains_are_never_larger():
+    """Everything made on the way to them, against batch × height × width × channels."""
+    sizes = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            result = function(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor) and result._base is None and not function.is_view:
+                sizes.append(result.numel())
+            return result
+
+    s = spectrum(20, 20, batch=4, dim=64)
+    layer, response = trained(DynamicGains(64)), StaticResponse(64, VALUE_BASES)
+    with Recorder():
+        response(20, 20)
+    assert max(sizes) <= s.numel() // 4
+    with Recorder():
+        layer(s)
+    assert max(sizes) <= s.numel()
