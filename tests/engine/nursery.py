@@ -55,6 +55,7 @@ def _work(arguments: tuple[str, ...], log: Path, moment: Moment | None, environm
     for number, path in ((1, log), (2, log.with_suffix(".err"))):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # for the workers, as in a process that a shell starts
     warnings.simplefilter("error")
     from dsmixer.cli import main
 

@@ -52,10 +52,14 @@ def build_model(
 
 def load_weights(model: nn.Module, name: str, path: Path) -> str:
     """Load a .safetensors file of the same architecture; a head of another size stays as drawn. Returns the news."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    theirs = weights_architecture(path) or "another model"
-    tensors, mine = load_file(path), model.state_dict()
+    theirs, mine = weights_architecture(path) or "another model", model.state_dict()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
     head = tuple(f"{prefix}." for prefix in _head_names(model))
     left = [key for key in mine if key not in tensors or tensors[key].shape != mine[key].shape]
     if set(tensors) - set(mine) or not all(key.startswith(head) for key in left):
