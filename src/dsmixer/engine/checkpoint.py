@@ -127,7 +127,8 @@ class Checkpoints:
         try:
             content = json.loads(path.read_bytes())
             body = content["checkpoint"]
-            intact = content["sha256"] == _digest(body) and body["step"] == step and {"bytes", "state"} <= set(body)
+            intact = content["sha256"] == _digest(body) and body["step"] == step == body["state"]["step"]
+            intact = intact and {"bytes", "sha256"} <= set(body)
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             intact, body = False, {}
         if not intact:

@@ -93,5 +93,5 @@ def weights_architecture(path: Path) -> str | None:
                 raise ValueError("no header")
             header = json.loads(file.read(length))
         return header.get("__metadata__", {}).get("architecture")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable .safetensors file of weights") from error

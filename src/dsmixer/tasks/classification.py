@@ -52,7 +52,7 @@ class Classification(Task):
             logits = model(images)
             loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         else:
-            images, mixed = self.mix(images, targets)
+            images, mixed = self.mix(images.clone(), targets)  # in place, and the batch may be looked at again
             logits, targets = model(images), mixed.argmax(1)
             loss = cross_entropy(logits, mixed)
         accuracy = (logits.detach().argmax(1) == targets).float().mean()
