@@ -149,6 +149,22 @@ def test_the_loss_is_the_sum_of_the_detectors_and_finite_without_objects(kind, s
     loss.backward()
 
 
+def test_processes_together_see_what_one_would(source):
+    alone, parts = make(source, masks=True), [make(source, masks=True) for _ in range(2)]
+    metrics = evaluate(alone, Oracle(source, 0, masks=True, shift=1.0), source)
+    model = Oracle(source, 0, masks=True, shift=1.0)
+    data = BoxesToScore(Split(source, np.arange(4)))
+    for position in range(4):  # in turn: rows 0 and 2, rows 1 and 3
+        parts[position % 2].update(model, data.__getitems__([(0, position)]))
+    blocks: list[torch.Tensor] = []
+    for part in parts:
+        part.merge(lambda block: [blocks.append(block), [block]][1])
+    for part in parts:
+        part.merge(lambda _: blocks)
+        assert (part.rows, part.truths) == (alone.rows, alone.truths)
+        assert part.compute() == metrics
+
+
 def test_records_for_people(source):
     masks = np.zeros((1, 8, 9), bool)
     masks[0, 2:4, 3:6] = True

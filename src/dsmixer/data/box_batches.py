@@ -23,8 +23,8 @@ class BoxBatch(NamedTuple):
     targets: list[dict[str, Tensor]]
     rows: Tensor
 
-    def to(self, device: torch.device) -> "BoxBatch":
-        """On another device, without waiting for the copy."""
+    def to(self, device: torch.device, channels_last: bool = False) -> "BoxBatch":
+        """On another device, without waiting for the copy; single images have no such layout to choose."""
         images = [image.to(device, non_blocking=True) for image in self.images]
         targets = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in self.targets]
         return BoxBatch(images, targets, self.rows)
@@ -37,7 +37,7 @@ class TruthBatch(NamedTuple):
     truths: list[dict[str, Any]]
     rows: Tensor
 
-    def to(self, device: torch.device) -> "TruthBatch":
+    def to(self, device: torch.device, channels_last: bool = False) -> "TruthBatch":
         """On another device; the truth stays, it is only compared with."""
         return TruthBatch([image.to(device, non_blocking=True) for image in self.images], self.truths, self.rows)
 

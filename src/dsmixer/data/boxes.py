@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dsmixer.data.decode import decode
 from dsmixer.data.findings import (
     BROKEN_MASK,
     DEGENERATE,
@@ -24,6 +23,7 @@ from dsmixer.data.findings import (
     Findings,
 )
 from dsmixer.data.masks import is_drawable
+from dsmixer.data.source import Encoded, read_file
 
 Segmentation = list[list[float]] | dict[str, Any] | None  # polygons, RLE as COCO writes it, or neither
 
@@ -116,7 +116,7 @@ class Collector:
         return BoxedImages(root, folder, self, objects, np.append(0, np.cumsum(counts)), category_ids)
 
 
-class BoxedImages:
+class BoxedImages(Encoded):
     """One split; ``classes`` are shared by all, ``category_ids`` are the numbers this split's file gives them."""
 
     def __init__(
@@ -135,6 +135,10 @@ class BoxedImages:
         self.all_objects, self.first = objects, first
         self.labels = np.zeros(len(self.ids), np.int64)  # one label an image there is none: splits are carved at random
 
+    def name(self, row: int) -> str:
+        """The file, as the annotations call it."""
+        return self.names[row]
+
     def path(self, row: int) -> Path:
         """The image's file; ``ValueError`` where it, or what it links to, lies outside the data folder."""
         path = Path(os.path.realpath(self.folder / self.names[row]))
@@ -142,13 +146,13 @@ class BoxedImages:
             raise ValueError(f"{self.names[row]} leads out of the data folder {self.root}")
         return path
 
+    def read(self, row: int) -> bytes:
+        """The encoded image."""
+        return read_file(str(self.path(row)), self.names[row])
+
     def image(self, row: int, mode: str) -> Image.Image:
         """Decode one image; its size must be the annotated one, or no box would be where it should."""
-        try:
-            data = self.path(row).read_bytes()
-        except OSError as error:
-            raise ValueError(f"{self.names[row]} cannot be read: {error.strerror}") from error
-        image = decode(data, mode, self.names[row])
+        image = super().image(row, mode)
         if image.size != tuple(self.sizes[row]):
             width, height = self.sizes[row]
             raise ValueError(f"{self.names[row]} is {image.width}x{image.height}, but annotated as {width}x{height}")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,26 @@ class Detection(Task):
         self.truths += batch.truths
         self.rows += batch.rows.tolist()
 
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """What all processes saw, by row."""
+        seen = json.dumps([self.rows, self.truths, self.results]).encode()
+        blocks = gather(torch.frombuffer(bytearray(seen), dtype=torch.uint8)[None])
+        parts = [json.loads(block.numpy().tobytes()) for block in blocks]
+        images = sorted(
+            (pair for rows, truths, _ in parts for pair in zip(rows, truths, strict=True)), key=itemgetter(0)
+        )
+        self.rows, self.truths = [row for row, _ in images], [truth for _, truth in images]
+        self.results = [result for _, _, results in parts for result in results]
+
     def scores(self) -> dict[Kind, Scores]:
         """COCO's scores of the boxes, "bbox", and of the masks, "segm"."""
+        entries = [entry for truth in self.truths for entry in truth["annotations"]]
         truth = {
             "images": [truth["image"] for truth in self.truths],
-            "annotations": [entry for truth in self.truths for entry in truth["annotations"]],
+            # from 1: the library takes 0 for "not matched"
+            "annotations": [{**entry, "id": number} for number, entry in enumerate(entries, 1)],
             "categories": [{"id": number, "name": name} for number, name in enumerate(self.classes, 1)],
         }
-        for number, entry in enumerate(truth["annotations"], 1):
-            entry["id"] = number  # not 0, which both libraries take for "not matched"
         kinds: list[Kind] = ["bbox", "segm"] if self.masks else ["bbox"]
         return {kind: coco_scores(truth, self.results, kind) for kind in kinds}
 
