@@ -249,6 +249,13 @@ def test_splits_for_training_choosing_and_holding_out(folder):
     assert [len(split.rows) for split in splits[:3]] == [3, 3, 3]
 
 
+def test_a_split_carved_for_choosing_must_hold_an_object(folder):
+    ((held,),) = open_boxes(str(folder), 0.34)[0].val[1:]
+    spoil(folder, lambda data: data["annotations"].pop(int(held)))
+    with pytest.raises(ValueError, match="the 1 images of train that would choose the best checkpoint hold no object"):
+        open_boxes(str(folder), 0.34)
+
+
 def test_a_worker_receives_the_source(folder):
     source = pickle.loads(pickle.dumps(open_coco(str(folder))["train"]))
     assert source.image(1, "RGB").size == SIZE

@@ -42,18 +42,31 @@ class TruthBatch(NamedTuple):
         return TruthBatch([image.to(device, non_blocking=True) for image in self.images], self.truths, self.rows)
 
 
-class BoxesToTrainOn(Dataset):
-    """A split of ``BoxedImages``, transformed; asked for by (epoch, position)."""
+class _Rows(Dataset):
+    """A split of ``BoxedImages``."""
 
-    def __init__(self, split: Split, transform: v2.Transform, seed: int, *, masks: bool) -> None:
-        self.split, self.transform, self.seed, self.masks = split, transform, seed, masks
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        self.source: Any = split.source
 
     def __len__(self) -> int:
         return len(self.split.rows)
 
+    def row(self, position: int) -> int:
+        """The row of the source at a position of the split, or beyond it, where the split begins again."""
+        return int(self.split.rows[position % len(self.split.rows)])
+
+
+class BoxesToTrainOn(_Rows):
+    """A split of ``BoxedImages``, transformed; asked for by (epoch, position)."""
+
+    def __init__(self, split: Split, transform: v2.Transform, seed: int, *, masks: bool) -> None:
+        super().__init__(split)
+        self.transform, self.seed, self.masks = transform, seed, masks
+
     def __getitems__(self, keys: list[Key]) -> BoxBatch:
         """A batch; every draw is a function of (seed, epoch, position)."""
-        rows = [int(self.split.rows[position]) for _, position in keys]
+        rows = [self.row(position) for _, position in keys]
         images, targets = [], []
         with borrowed_generators():
             for (epoch, position), row in zip(keys, rows, strict=True):
@@ -64,25 +77,17 @@ class BoxesToTrainOn(Dataset):
         return BoxBatch(images, targets, torch.tensor(rows))
 
     def _sample(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
-        source: Any = self.split.source
-        image = source.image(row, "RGB")
-        target = to_target(source.objects(row), *image.size, masks=self.masks, name=source.names[row])
+        image = self.source.image(row, "RGB")
+        target = to_target(self.source.objects(row), *image.size, masks=self.masks, name=self.source.name(row))
         image, target = self.transform(image, target)
         return to_tensor(image), {key: value.as_subclass(Tensor) for key, value in target.items()}
 
 
-class BoxesToScore(Dataset):
+class BoxesToScore(_Rows):
     """A split of ``BoxedImages`` as it is; asked for by (epoch, position)."""
-
-    def __init__(self, split: Split) -> None:
-        self.split = split
-
-    def __len__(self) -> int:
-        return len(self.split.rows)
 
     def __getitems__(self, keys: list[Key]) -> TruthBatch:
         """A batch; nothing is drawn."""
-        source: Any = self.split.source
-        rows = [int(self.split.rows[position]) for _, position in keys]
-        images = [to_tensor(source.image(row, "RGB")) for row in rows]
-        return TruthBatch(images, [source.truth(row) for row in rows], torch.tensor(rows))
+        rows = [self.row(position) for _, position in keys]
+        images = [to_tensor(self.source.image(row, "RGB")) for row in rows]
+        return TruthBatch(images, [self.source.truth(row) for row in rows], torch.tensor(rows))

@@ -75,7 +75,13 @@ def open_boxes(root: str, val_fraction: float) -> tuple[Splits, list[str]]:
     train, test = whole["train"], whole["test" if "test" in whole else "val"]
     if len(whole) == 3:
         return Splits(train, whole["val"], test, train.source.classes), report(sources)
-    return Splits(*carve_rows(train.source, train.rows, val_fraction), test, train.source.classes), report(sources)
+    train, val = carve_rows(train.source, train.rows, val_fraction)
+    if all(sources["train"].objects(row).crowd.all() for row in val.rows):
+        raise ValueError(
+            f"the {len(val.rows)} images of train that would choose the best checkpoint hold no object; "
+            "a larger data.val_fraction, or a split for val, would"
+        )
+    return Splits(train, val, test, train.source.classes), report(sources)
 
 
 def open_annotations(root: str) -> dict[str, BoxedImages]:
