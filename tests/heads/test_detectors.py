@@ -69,6 +69,13 @@ def test_pyramids_have_the_strides_of_the_detector(backbone):
         assert [tuple(feature.shape[1:]) for feature in maps.values()] == [(8, *size) for size in sizes]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_images_keep_their_size_and_others_do_not(kind):
+    transform = build(kind, min_size=64).transform
+    for training, size in ((True, (96, 128)), (False, (64, 85))):
+        assert transform.train(training)([torch.rand(3, 96, 128)])[0].image_sizes == [size]
+
+
 def test_normalization_is_the_backbones():
     assert build().transform.image_mean == [0.485, 0.456, 0.406]
     assert build(backbone="tf_efficientnet_lite0").transform.image_mean == [0.5, 0.5, 0.5]

@@ -129,6 +129,19 @@ def test_a_report_without_any_detection(source, tmp_path):
     assert json.loads((tmp_path / "results_bbox.json").read_text()) == []
 
 
+def test_half_precision_trains_and_predicts(source):  # not Mask R-CNN: minutes where bfloat16 is emulated
+    options = {"min_size": 64, "max_size": 96, "fpn_channels": 64, "score_threshold": 0.0}
+    model = build_detector("fcos", "dsm_test", 2, **options).train()
+    task = make(source)
+    target = {"boxes": torch.tensor([[4.0, 6.0, 30.0, 40.0]]), "labels": torch.tensor([1])}
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = task.loss(model, BoxBatch([torch.rand(3, 48, 64)], [target], torch.tensor([0])))
+        assert loss.isfinite()
+        with torch.inference_mode():
+            evaluate(task, model.eval(), source)
+    assert len(task.results) > 10
+
+
 @pytest.mark.parametrize("kind", ["retinanet", "maskrcnn"])
 def test_the_loss_is_the_sum_of_the_detectors_and_finite_without_objects(kind, source):
     masks, background = KINDS[kind].masks, KINDS[kind].background
@@ -178,9 +191,10 @@ def test_records_for_people(source):
     assert len(found.above(0.9).boxes) == len(found.above(0.9).masks) == 0
 
 
-def test_probabilities_become_masks_at_one_half():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_probabilities_become_masks_at_one_half(dtype):
     output = {"boxes": torch.zeros(1, 4), "labels": torch.tensor([1]), "scores": torch.tensor([0.3])}
-    output["masks"] = torch.tensor([[[[0.49, 0.5, 0.9]]]])
+    output["masks"] = torch.tensor([[[[0.49, 0.5, 0.9]]]], dtype=dtype)
     found = from_output(output, 1)
     assert found.labels.tolist() == [0]
     assert found.masks.tolist() == [[[False, True, True]]]

@@ -26,8 +26,8 @@ class Found(NamedTuple):
 
 def from_output(output: dict[str, Tensor], first_label: int) -> Found:
     """One image's output of a torchvision detector, whose masks are probabilities (N, 1, H, W)."""
-    masks = output["masks"][:, 0].cpu().numpy() >= 0.5 if "masks" in output else None
-    boxes, labels, scores = (output[key].double().cpu().numpy() for key in ("boxes", "labels", "scores"))
+    masks = (output["masks"][:, 0] >= 0.5).cpu().numpy() if "masks" in output else None
+    boxes, labels, scores = (output[key].detach().double().cpu().numpy() for key in ("boxes", "labels", "scores"))
     return Found(boxes, labels.astype(np.int64) - first_label, scores, masks)
 
 
