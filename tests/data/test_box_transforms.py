@@ -79,6 +79,18 @@ def test_sizes_are_what_was_asked_for(name):
     assert sizes == ({(96, 64), (144, 96), (192, 128)} if name == "multi-scale" else {(96, 96)})
 
 
+def test_what_a_crop_leaves_outside_is_gone_with_its_label_and_mask():
+    objects, size = one_object([0, 0, 12, 12], (120, 80))
+    jitter, counts = large_scale_jitter(96, (1.5, 2.0), 0.5, GRAY), []
+    for seed in range(30):
+        seed_generators(seed)
+        _, target = jitter(Image.new("RGB", size), to_target(objects, *size, masks=True, name=""))
+        counts.append(len(target["boxes"]))
+        assert len(target["labels"]) == len(target["masks"]) == counts[-1]
+        assert (target["boxes"][:, 2:] - target["boxes"][:, :2] >= 1).all()
+    assert set(counts) == {0, 1}
+
+
 def test_padding_has_the_colour_that_normalizes_to_zero():
     objects, size = one_object([30, 20, 70, 60], (120, 80))
     seed_generators(0)

@@ -129,6 +129,19 @@ def test_a_report_without_any_detection(source, tmp_path):
     assert json.loads((tmp_path / "results_bbox.json").read_text()) == []
 
 
+@pytest.mark.parametrize("first_label", [0, 1])
+def test_the_detector_is_told_its_own_labels(source, first_label):
+    def detector(_images, targets):
+        return {"a": targets[0]["labels"].double().sum(), "b": torch.tensor(100.0)}
+
+    batch = BoxBatch(
+        [torch.rand(3, 4, 4)], [{"boxes": torch.zeros(2, 4), "labels": torch.tensor([0, 1])}], torch.tensor([0])
+    )
+    loss, shown = make(source, first_label=first_label).loss(detector, batch)
+    assert loss.item() == shown["loss"].item() == 101 + 2 * first_label
+    assert shown["b"].item() == 100
+
+
 def test_half_precision_trains_and_predicts(source):  # not Mask R-CNN: minutes where bfloat16 is emulated
     options = {"min_size": 64, "max_size": 96, "fpn_channels": 64, "score_threshold": 0.0}
     model = build_detector("fcos", "dsm_test", 2, **options).train()
