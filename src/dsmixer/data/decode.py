@@ -1,6 +1,7 @@
 """The one place where bytes of unknown origin become pixels."""
 
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image, ImageOps
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_OPENING = threading.Lock()  # catch_warnings changes the filters of all threads; opening reads a header, so it is short
 
 
 def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -18,14 +20,14 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
     return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` beginning with ``name``.
     """
     try:
-        with warnings.catch_warnings():
+        with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > max_pixels:
             raise Image.DecompressionBombError(f"{width}x{height}")
         image.load()
-        return _eight_bits(ImageOps.exif_transpose(image), mode)
+        return upright(image, mode)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise ValueError(f"{name}: the header announces more than {limit}; refused unread ({error})") from error
@@ -35,6 +37,11 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
         raise ValueError(f"{name}: not an image ({len(data)} bytes, beginning {head}); known are {known}") from error
     except Exception as error:  # a damaged file may raise anything, down to struct.error and SyntaxError
         raise ValueError(f"{name}: damaged image ({len(data)} bytes): {error}") from error
+
+
+def upright(image: Image.Image, mode: str) -> Image.Image:
+    """A decoded image as the network's transform expects it: EXIF applied, 8 bits a channel, "RGB" or "L"."""
+    return _eight_bits(ImageOps.exif_transpose(image), mode)
 
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
