@@ -17,14 +17,17 @@ from typing import Any, Literal
 class ModelConfig:
     """The network, as ``timm.create_model`` receives it."""
 
-    name: str = "dsm_tiny"
-    """Name of a model in timm's registry; `dsmixer models` lists ours."""
+    name: str | None = "dsm_tiny"
+    """Name of a model in timm's registry; `dsmixer models` lists ours. Null takes it, and its kwargs, from weights."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the model, such as {depths: [1, 1, 2, 1]}."""
     drop_path_rate: float = 0.0
     """Stochastic depth: share of samples whose residual branch is dropped in the deepest block, 0 to below 1."""
     weights: str | None = None
-    """A .safetensors file of the same model to start from; a head for other classes is started afresh."""
+    """What to start from: a .safetensors file, a run folder or a packaged name, of the same model; or timm, for what it
+    has for model.name. A head for other classes is started afresh."""
+    freeze: Literal["none", "backbone"] = "none"
+    """What keeps the weights it started from: backbone trains the classifier alone (a linear probe)."""
 
 
 @dataclass
@@ -51,12 +54,24 @@ class DataConfig:
     """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
+    crop_pct: float = 1.0
+    """Share of the shorter side that the middle square of an evaluated image keeps; ImageNet's habit is 0.875 and up."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """How an evaluated image is resized."""
+    repeats: int = 1
+    """Repeated augmentation: copies of an image in an epoch, which is no longer for it and shows 1 / repeats of them."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
+    vflip: float = 0.0
+    """Probability of an upside-down flip."""
     crop_padding: int = 0
     """Pixels added on every side before a random crop back to image_size; 0 is off."""
     crop_scale: float = 1.0
     """Smallest share of the area a random resized crop may keep; 1 is off."""
+    crop_ratio: float = 4 / 3
+    """Largest ratio of the sides of a random resized crop: 4/3 is 3:4 to 4:3."""
+    crop_interpolation: Literal["bicubic", "bilinear", "random"] = "bicubic"
+    """How a random resized crop is resized; random is either, anew for each image."""
     rotate: float = 0.0
     """Largest random rotation to either side, in degrees."""
     translate: float = 0.0
@@ -65,12 +80,26 @@ class DataConfig:
     """Largest random zoom in or out, as a share: 0.1 is 0.9 to 1.1."""
     rand_augment: str | None = None
     """RandAugment in timm's notation, such as rand-m9-mstd0.5-inc1."""
+    color_jitter: float = 0.0
+    """Largest random change of brightness, contrast and saturation, as a share: 0.4 is 0.6 to 1.4 times."""
     erase: float = 0.0
-    """Probability that a rectangle of the image is erased with noise."""
+    """Probability that rectangles of the image are erased."""
+    erase_count: int = 1
+    """Largest number of rectangles that share the erased area."""
+    erase_mode: Literal["pixel", "rand", "const"] = "pixel"
+    """What fills them: noise (pixel), one random color each (rand) or the mean color (const)."""
     mixup: float = 0.0
     """Mixup's alpha; 0 is off."""
     cutmix: float = 0.0
     """CutMix's alpha; 0 is off."""
+    mix_prob: float = 1.0
+    """Probability of mixing at all, where mixup or cutmix is on."""
+    mix_switch: float = 0.5
+    """Probability of CutMix rather than mixup, where both are on."""
+    mix_mode: Literal["batch", "pair", "elem"] = "batch"
+    """What shares a draw of mixup and CutMix: the batch, two images, or nothing."""
+    mix_epochs: int | None = None
+    """Epochs with mixup and CutMix, after which they are off; null is all."""
 
 
 @dataclass
@@ -89,12 +118,20 @@ class OptimConfig:
     """Epochs of linear warm-up from zero."""
     weight_decay: float = 0.05
     """Decoupled weight decay; biases, norms and what the model lists in no_weight_decay are spared."""
+    no_decay: list[str] = field(default_factory=list)
+    """Names of further parameters to spare, such as head.fc.weight or *.band_weights."""
     layer_decay: float | None = None
     """Factor on the learning rate from each layer to the one below it; null is off."""
     clip_grad: float | None = 1.0
     """Largest norm of the gradient; null is off."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one step."""
+    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
+    """Cross-entropy over the classes, or binary cross-entropy of each class against the rest."""
+    bce_threshold: float | None = None
+    """With bce: targets above it count as 1, others as 0, after mixing and smoothing; null leaves them soft."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced weighs an image by the rarity of its class in train, so that every class weighs the same; mean 1."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     ema_decay: float = 0.0
@@ -212,6 +249,19 @@ class Config:
             raise ValueError(
                 f"optim.warmup_epochs is {self.optim.warmup_epochs}, but optim.epochs is only {self.optim.epochs}"
             )
+        if data.mix_epochs is not None and not (data.mixup or data.cutmix):
+            raise ValueError(f"data.mix_epochs is {data.mix_epochs}, but neither data.mixup nor data.cutmix is on")
+        if self.optim.bce_threshold is not None and self.optim.loss != "bce":
+            raise ValueError(
+                f"optim.bce_threshold is {self.optim.bce_threshold}, but optim.loss is {self.optim.loss}, not bce"
+            )
+        if self.model.name is None and self.model.weights in (None, "timm"):
+            raise ValueError(
+                f"model.name is null and model.weights is {self.model.weights or 'null'}: give the weights to take it "
+                "from with --model.weights"
+            )
+        if self.model.freeze == "backbone" and self.model.weights is None:
+            raise ValueError("model.freeze is backbone, but model.weights is null: random weights are not worth keeping")
         clash = {"num_classes", "in_chans", "drop_path_rate", "pretrained"} & set(self.model.kwargs)
         if clash:
             raise ValueError(f"model.kwargs may not set {', '.join(sorted(clash))}: a field or the data decides that")
@@ -227,15 +277,24 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "data.batch_size": (count, "at least 1"),
         "data.workers": (natural, "at least 0"),
         "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.crop_pct": ((1e-9, 1.0), "above 0 and at most 1"),
+        "data.repeats": (count, "at least 1"),
         "data.hflip": (unit, "a probability from 0 to 1"),
+        "data.vflip": (unit, "a probability from 0 to 1"),
         "data.crop_padding": (natural, "at least 0"),
         "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),
+        "data.crop_ratio": (count, "at least 1"),
         "data.rotate": ((0, 180), "from 0 to 180 degrees"),
         "data.translate": (unit, "a share from 0 to 1"),
         "data.scale": (share, "at least 0 and below 1"),
+        "data.color_jitter": (unit, "a share from 0 to 1"),
         "data.erase": (unit, "a probability from 0 to 1"),
+        "data.erase_count": (count, "at least 1"),
         "data.mixup": (natural, "at least 0"),
         "data.cutmix": (natural, "at least 0"),
+        "data.mix_prob": (unit, "a probability from 0 to 1"),
+        "data.mix_switch": (unit, "a probability from 0 to 1"),
+        "data.mix_epochs": (natural, "at least 0, or null"),
         "optim.epochs": (count, "at least 1"),
         "optim.lr": (positive, "above 0"),
         "optim.min_lr": (natural, "at least 0"),
@@ -244,6 +303,7 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "optim.layer_decay": ((1e-9, 1.0), "above 0 and at most 1, or null"),
         "optim.clip_grad": (positive, "above 0, or null"),
         "optim.accumulate": (count, "at least 1"),
+        "optim.bce_threshold": (unit, "from 0 to 1, or null"),
         "optim.label_smoothing": (share, "at least 0 and below 1"),
         "optim.ema_decay": (share, "at least 0 and below 1"),
         "optim.choose_within": (natural, "a number of standard errors, at least 0"),
