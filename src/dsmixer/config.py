@@ -148,8 +148,14 @@ class RunConfig:
     """Seed of the weights, the order, the augmentation and the dropping; the splits do not depend on it."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    strategy: Literal["auto", "ddp", "fully_shard"] = "auto"
+    """How the processes that torchrun starts share the model: each has a copy (ddp, auto) or a part (fully_shard)."""
+    process_timeout: float = 600.0
+    """Seconds to wait for another process, which may be saving, before giving up."""
+    channels_last: bool = False
+    """Lay images and convolution weights out with the channels last: faster convolutions on a GPU."""
     threads: int = 0
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice. Other counts give other last bits."""
     deterministic: bool = False
@@ -159,7 +165,9 @@ class RunConfig:
     save_every_minutes: float = 10.0
     """Time between checkpoints within an epoch; each epoch's end saves too."""
     check_every: int = 20
-    """Steps between looks at the loss (shown, and checked to be finite); each look waits for the GPU."""
+    """Steps between looks at the loss (shown, and checked to be finite); each waits for the GPU. A CPU always looks."""
+    max_nonfinite: int = 0
+    """Steps in a row whose loss or gradient may be not finite: they are skipped. Above 0, every step is looked at."""
 
 
 @dataclass
@@ -310,7 +318,9 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "run.seed": ((0, 2**63 - 1), "a whole number from 0"),
         "run.threads": (natural, "at least 0"),
         "run.save_every_minutes": (positive, "a number of minutes above 0"),
+        "run.process_timeout": (positive, "a number of seconds above 0"),
         "run.check_every": (count, "at least 1"),
+        "run.max_nonfinite": (natural, "at least 0"),
     }
     rows = []
     for key, (limits, wanted) in table.items():

@@ -1,5 +1,6 @@
 """Batches whose content is a function of (seed, epoch, position), for any number of workers and from any step on."""
 
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from itertools import islice
@@ -28,9 +29,11 @@ class Batch(NamedTuple):
     targets: Tensor
     rows: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """On another device, without waiting for the copy; rows stay, they are only ever printed."""
-        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.rows)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        images = self.images.to(device, non_blocking=True, memory_format=layout)
+        return self._replace(images=images, targets=self.targets.to(device, non_blocking=True))
 
 
 class CountedBatches:
@@ -41,9 +44,19 @@ class CountedBatches:
     """
 
     def __init__(
-        self, count: int, batch_size: int, *, batches_per_epoch: int, epochs: int, seed: int, start: int
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        batches_per_epoch: int,
+        epochs: int,
+        seed: int,
+        start: int,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
+        self.rank, self.world = rank, world
         self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -51,14 +64,27 @@ class CountedBatches:
         return self.stop - self.start
 
     def batch(self, number: int) -> list[Key]:
-        """The samples of one batch of the run."""
+        """This process's samples of one batch of the run."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if epoch != self._epoch:
             self._epoch, self._order = epoch, epoch_order(self.count, self.seed, epoch)
-        return [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+        keys = [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+        return share(keys, self.rank, self.world)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return map(self.batch, range(self.start, self.stop))
+
+
+def share(keys: list[Key], rank: int, world: int) -> list[Key]:
+    """One process's equal part of a batch: as much from its beginning as, mirrored, from its end.
+
+    timm's mixup pairs the first with the last, the second with the last but one: so both of a pair are in one part,
+    and there they are again each other's mirror image. An odd part has one from the middle.
+    """
+    half, odd = divmod(len(keys) // world, 2)
+    first, last = rank * half, len(keys) - rank * half
+    middle = world * half + rank
+    return keys[first : first + half] + keys[middle : middle + odd] + keys[last - half : last]
 
 
 class Images(Dataset):
@@ -86,6 +112,13 @@ def _calm_worker(_: int) -> None:
     """Ctrl-C and a job's SIGTERM reach the whole process group; workers leave the first to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+
+
+def end_workers() -> None:
+    """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would take their end for an accident
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 class Feed:
@@ -127,9 +160,18 @@ class Feed:
         return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 
 
-def in_order(count: int, batch_size: int) -> list[list[Key]]:
-    """Batches for an evaluation: everything once, in order, the last one short."""
-    return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:
+    """One process's batches of an evaluation: over all processes everything once, and as many batches on each.
+
+    ``batch_size`` is that of all processes together. ``ValueError`` for fewer images than processes.
+    """
+    if world == 1:
+        return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+    if count < world:
+        raise ValueError(f"{count} images are too few for {world} processes to evaluate; start at most {count}")
+    rounds = min(-(-count // batch_size), count // world)  # the second, so that no part is empty
+    parts = np.array_split(np.arange(count), rounds * world)
+    return [[(0, int(i)) for i in part] for part in parts[rank::world]]
 
 
 def _already_a_batch(batch: Any) -> Any:

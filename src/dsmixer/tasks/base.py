@@ -1,6 +1,7 @@
 """What the engine knows about a task, whatever is predicted."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ class Task(ABC):
     @abstractmethod
     def update(self, model: nn.Module, batch: Any) -> None:
         """Add a batch to the evaluation."""
+
+    @abstractmethod
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Take in what ``update`` saw in the other processes; ``gather`` gives every process's block (C, N)."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

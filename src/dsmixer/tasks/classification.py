@@ -43,8 +43,9 @@ class Classification(Task):
             from timm.data.mixup import Mixup
 
             self.mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=len(classes))
-        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False)
-        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
+        # not synchronised by torchmetrics on their own: `merge` says when
+        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False, sync_on_compute=False)
+        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=False)
         self.reset()
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -66,6 +67,16 @@ class Classification(Task):
         self.confusion.reset()
         self.loss_sum = 0.0
         self.seen: list[Tensor] = []  # a (4, B) block a batch: row, target, prediction, confidence
+
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Blocks of all processes, by row, and the counts made from them."""
+        seen = torch.cat(gather(torch.cat(self.seen, 1)), 1)
+        loss_sum = float(torch.stack(gather(torch.tensor([[self.loss_sum]], dtype=torch.float64))).sum())
+        self.reset()
+        self.loss_sum, self.seen = loss_sum, [seen[:, seen[0].argsort()]]
+        _, targets, predicted, _ = self.seen[0].long()
+        self.accuracy.update(predicted, targets)
+        self.confusion.update(predicted, targets)
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Predict a batch and keep what was predicted."""
