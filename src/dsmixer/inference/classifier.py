@@ -38,7 +38,7 @@ def load(
     """
     path = find(weights)
     about = read_about(path)
-    chosen = pick_device(device, "device")
+    chosen = pick_device(device, "--device")
     return Classifier(_network(about, path), about, path, chosen, pick_precision(precision, chosen))
 
 

@@ -99,6 +99,7 @@ def fetch(address: str) -> bytes:
                 if time.monotonic() - begin > DEADLINE:
                     raise ValueError(f"not complete after {DEADLINE} seconds")
     except HTTPError as error:
+        error.close()  # it is the answer, too
         raise ValueError(f"the server answers {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
         raise ValueError(f"cannot be fetched ({getattr(error, 'reason', error)}); is there a network?") from error

@@ -55,7 +55,7 @@ def draw_calibration(count: np.ndarray, confident: np.ndarray, right: np.ndarray
     top.bar(middle[filled], right[filled], 0.9 / bins, color="#9ecae1", label="share that is right")
     top.plot(confident[filled], right[filled], "o", color=RIGHT, label="at their mean confidence")
     top.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="right", title=f"expected calibration error {100 * error:.2f} %")
-    top.legend(fontsize=8, loc="upper left")
+    figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     bottom.bar(middle, count, 0.9 / bins, color="#9ecae1")
     bottom.set(xlabel="confidence", ylabel="images")
     figure.savefig(path, dpi=100)
