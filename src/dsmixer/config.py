@@ -8,6 +8,7 @@ wrong value is reported before anything slow is loaded.
 import ast
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -55,11 +56,12 @@ class DataConfig:
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
     crop_pct: float = 1.0
-    """Share of the shorter side that the middle square of an evaluated image keeps; ImageNet's habit is 0.875 and up."""
+    """Share of the shorter side that the middle square of an evaluated image keeps; on ImageNet often 0.875."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     """How an evaluated image is resized."""
     repeats: int = 1
-    """Repeated augmentation: copies of an image in an epoch, which is no longer for it and shows 1 / repeats of them."""
+    """Repeated augmentation: copies of an image in a row, each augmented anew. An epoch stays as long as without, so it
+    shows a share of the images only."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
     vflip: float = 0.0
@@ -257,22 +259,27 @@ class Config:
             raise ValueError(
                 f"optim.warmup_epochs is {self.optim.warmup_epochs}, but optim.epochs is only {self.optim.epochs}"
             )
-        if data.mix_epochs is not None and not (data.mixup or data.cutmix):
-            raise ValueError(f"data.mix_epochs is {data.mix_epochs}, but neither data.mixup nor data.cutmix is on")
-        if self.optim.bce_threshold is not None and self.optim.loss != "bce":
-            raise ValueError(
-                f"optim.bce_threshold is {self.optim.bce_threshold}, but optim.loss is {self.optim.loss}, not bce"
-            )
-        if self.model.name is None and self.model.weights in (None, "timm"):
-            raise ValueError(
-                f"model.name is null and model.weights is {self.model.weights or 'null'}: give the weights to take it "
-                "from with --model.weights"
-            )
-        if self.model.freeze == "backbone" and self.model.weights is None:
-            raise ValueError("model.freeze is backbone, but model.weights is null: random weights are not worth keeping")
+        for what in _contradictions(self):
+            raise ValueError(what)
         clash = {"num_classes", "in_chans", "drop_path_rate", "pretrained"} & set(self.model.kwargs)
         if clash:
             raise ValueError(f"model.kwargs may not set {', '.join(sorted(clash))}: a field or the data decides that")
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Values that would do nothing, or nothing sensible, beside others."""
+    model, data, optim = config.model, config.data, config.optim
+    if data.mix_epochs is not None and not (data.mixup or data.cutmix):
+        yield f"data.mix_epochs is {data.mix_epochs}, but neither data.mixup nor data.cutmix is on"
+    if optim.bce_threshold is not None and optim.loss != "bce":
+        yield f"optim.bce_threshold is {optim.bce_threshold}, but optim.loss is {optim.loss}, not bce"
+    if model.name is None and model.weights in (None, "timm"):
+        yield (
+            f"model.name is null and model.weights is {model.weights or 'null'}: say which weights to take the name "
+            "from, with --model.weights"
+        )
+    if model.freeze == "backbone" and model.weights is None:
+        yield "model.freeze is backbone, but model.weights is null: only weights that were trained are worth keeping"
 
 
 def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float], str]]:

@@ -9,7 +9,7 @@ import yaml
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_yaml, recipes, resolve
-from dsmixer.cli.starting import FREE, Start, starting
+from dsmixer.cli.starting import FREE, Start, find_weights, starting
 from dsmixer.config import Config, DataConfig
 from dsmixer.engine.distributed import Group, launched
 from dsmixer.engine.folder import (
@@ -17,7 +17,6 @@ from dsmixer.engine.folder import (
     empty_folder,
     finished_result,
     give_back,
-    weights_architecture,
 )
 
 if TYPE_CHECKING:
@@ -66,14 +65,8 @@ def check_paths(config: Config, begin: bool) -> None:
 
         find_files(str(config.data.root))
         config.data.root = str(Path(str(config.data.root)).resolve())
-    if config.model.weights is not None and begin:
-        path = Path(config.model.weights)
-        if not path.is_file() or path.suffix != ".safetensors":
-            raise ValueError(f"model.weights is {path}, expected a .safetensors file such as a run's model.safetensors")
-        theirs = weights_architecture(path)
-        if theirs not in (None, config.model.name):
-            raise ValueError(f"{path} holds weights of {theirs}, but model.name is {config.model.name}")
-        config.model.weights = str(path.resolve())
+    if begin:
+        find_weights(config.model)
 
 
 def _replay(captured: Path, overrides: list[str], command: str) -> int:
@@ -141,6 +134,7 @@ def build(
     device: "torch.device",
 ) -> "Run":
     """Every part of a run from the configuration's values; ``ValueError`` where they do not fit each other."""
+    import numpy as np
     import torch
     from torch.amp import GradScaler
 
@@ -149,12 +143,13 @@ def build(
     from dsmixer.data.transforms import eval_transform, train_transform
     from dsmixer.engine.hardware import pick_precision, set_up
     from dsmixer.engine.loop import Plan
-    from dsmixer.engine.model import build_model, load_weights
+    from dsmixer.engine.model import build_model, freeze_backbone, load_weights
     from dsmixer.engine.optimizer import AveragedWeights, make_optimizer
     from dsmixer.engine.parallel import pick_strategy, replicate, shard
     from dsmixer.engine.run import Run
     from dsmixer.engine.state import TrainState
     from dsmixer.tasks.classification import Classification
+    from dsmixer.tasks.training_loss import TrainingLoss, balanced
 
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
@@ -166,17 +161,21 @@ def build(
             f"data.batch_size {data.batch_size} times optim.accumulate {optim.accumulate} is more than the "
             f"{len(splits.train.rows)} training images"
         )
+    name, weights = str(config.model.name), config.model.weights
     model = build_model(
-        config.model.name,
+        name,
         config.model.kwargs,
         num_classes=len(splits.classes),
         in_chans=data.in_chans,
         drop_path_rate=config.model.drop_path_rate,
         image_size=data.image_size,
         seed=run.seed,
+        pretrained=weights == "timm" and begin,
     )
-    if config.model.weights and begin:
-        console.say(load_weights(model, config.model.name, Path(config.model.weights)))
+    if weights and begin:
+        console.say("started from timm's weights" if weights == "timm" else load_weights(model, name, Path(weights)))
+    if config.model.freeze == "backbone":
+        console.say(freeze_backbone(model, name))
     model.to(device)
     if run.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -188,27 +187,48 @@ def build(
     if run.compile:
         model.compile()
     mode = "L" if data.in_chans == 1 else "RGB"
-    plain = eval_transform(data.image_size, data.mean, data.std)
+    plain = eval_transform(data.image_size, data.mean, data.std, data.crop_pct, data.interpolation)
     augment = train_transform(
         data.image_size,
         data.mean,
         data.std,
+        crop_pct=data.crop_pct,
+        interpolation=data.interpolation,
         hflip=data.hflip,
+        vflip=data.vflip,
         crop_padding=data.crop_padding,
         crop_scale=data.crop_scale,
+        crop_ratio=data.crop_ratio,
+        crop_interpolation=data.crop_interpolation,
         rotate=data.rotate,
         translate=data.translate,
         scale=data.scale,
         rand_augment=data.rand_augment,
+        color_jitter=data.color_jitter,
         erase=data.erase,
+        erase_count=data.erase_count,
+        erase_mode=data.erase_mode,
     )
-    preprocessing = {"in_chans": data.in_chans, "image_size": data.image_size, "mean": data.mean, "std": data.std}
+    used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
+    preprocessing = {name: getattr(data, name) for name in used}
+    counts = np.bincount(splits.train.source.labels[splits.train.rows], minlength=len(splits.classes))
+    training = TrainingLoss(
+        len(splits.classes),
+        loss=optim.loss,
+        label_smoothing=optim.label_smoothing,
+        bce_threshold=optim.bce_threshold,
+        class_weights=balanced(counts) if optim.class_weights == "balanced" else None,
+        mixup=data.mixup,
+        cutmix=data.cutmix,
+        mix_prob=data.mix_prob,
+        mix_switch=data.mix_switch,
+        mix_mode=data.mix_mode,
+        mix_epochs=data.mix_epochs,
+    )
     source = splits.test.source
     task = Classification(
         splits.classes,
-        label_smoothing=optim.label_smoothing,
-        mixup=data.mixup,
-        cutmix=data.cutmix,
+        training=training,
         picture=lambda row: source.image(row, mode),
         preprocessing=preprocessing,
         choose_within=optim.choose_within,
@@ -219,6 +239,7 @@ def build(
         steps_per_epoch=steps_per_epoch,
         batch_size=data.batch_size,
         accumulate=optim.accumulate,
+        repeats=data.repeats,
         lr=optim.lr,
         min_lr=optim.min_lr,
         warmup_steps=round(optim.warmup_epochs * steps_per_epoch),
@@ -231,7 +252,7 @@ def build(
         channels_last=run.channels_last,
     )
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
-    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay)
+    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay, optim.no_decay)
     return Run(
         folder=folder,
         plan=plan,
@@ -250,7 +271,7 @@ def build(
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,
-        about={"architecture": config.model.name, "model_kwargs": config.model.kwargs, **task.metadata()},
+        about={"architecture": name, "model_kwargs": config.model.kwargs, **task.metadata()},
         facts={**fixed, "classes": splits.classes, "training images": len(splits.train.rows)},
         data="digits" if data.name == "digits" else Path(str(data.root)).resolve().name,
         command=command,

@@ -15,7 +15,9 @@ from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, epoch_
 from dsmixer.data.splits import Split
 from dsmixer.data.transforms import Transform
 
-Key = tuple[int, int]  # (epoch, position in the split): all that a sample depends on, beside the run's seed
+# (epoch, position in the split): all that a sample depends on, beside the run's seed. Positions beyond the split are
+# its images once more, augmented anew.
+Key = tuple[int, int]
 
 
 class DataError(RuntimeError):
@@ -40,7 +42,8 @@ class CountedBatches:
     """The batches of a whole run as lists of (epoch, position), beginning anywhere.
 
     Because a sample carries its epoch, workers live through all epochs and a resumed run starts at batch ``start``
-    without replaying any. Every epoch drops the remainder that does not fill a batch.
+    without replaying any. Every epoch drops the remainder that does not fill a batch. With ``repeats`` an epoch is as
+    long as without, but shows 1 / repeats of the images, each that many times in a row (Hoffer et al. 2020).
     """
 
     def __init__(
@@ -52,11 +55,12 @@ class CountedBatches:
         epochs: int,
         seed: int,
         start: int,
+        repeats: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
-        self.rank, self.world = rank, world
+        self.repeats, self.rank, self.world = repeats, rank, world
         self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -67,12 +71,18 @@ class CountedBatches:
         """This process's samples of one batch of the run."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self.count, self.seed, epoch)
+            self._epoch, self._order = epoch, repeated(epoch_order(self.count, self.seed, epoch), self.repeats)
         keys = [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
         return share(keys, self.rank, self.world)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return map(self.batch, range(self.start, self.stop))
+
+
+def repeated(order: np.ndarray, repeats: int) -> np.ndarray:
+    """An epoch of the same length in which each position comes ``repeats`` times, n higher every time."""
+    copy = np.arange(len(order)) % repeats * len(order)
+    return np.repeat(order, repeats)[: len(order)] + copy
 
 
 def share(keys: list[Key], rank: int, world: int) -> list[Key]:
@@ -96,9 +106,13 @@ class Images(Dataset):
     def __len__(self) -> int:
         return len(self.split.rows)
 
+    def row(self, position: int) -> int:
+        """The row of the source at a position of the split, or beyond it."""
+        return int(self.split.rows[position % len(self.split.rows)])
+
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch at once: the generators are put back once, not after every sample."""
-        source, rows = self.split.source, [int(self.split.rows[position]) for _, position in keys]
+        source, rows = self.split.source, [self.row(position) for _, position in keys]
         images = []
         with borrowed_generators():
             for (epoch, position), row in zip(keys, rows, strict=True):
@@ -156,7 +170,7 @@ class Feed:
     def _in_flight(self, number: int) -> str:
         """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
         ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
-        rows = [int(self.images.split.rows[position]) for keys in ahead for _, position in keys]
+        rows = [self.images.row(position) for keys in ahead for _, position in keys]
         return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 
 

@@ -45,6 +45,7 @@ def diagnose(
     try:
         seed_step(plan.seed, step, rank)
         model.train()
+        task.at_epoch(plan.epoch(step))
         model.zero_grad()
         with torch.compiler.set_stance("force_eager"):  # compiled code would not call the hooks
             for batch in batches:

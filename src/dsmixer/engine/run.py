@@ -140,6 +140,7 @@ class Run:
             epochs=plan.epochs,
             seed=plan.seed,
             start=self.state.step * plan.accumulate,
+            repeats=plan.repeats,
             rank=self.group.rank,
             world=self.group.world,
         )
