@@ -9,6 +9,7 @@ import yaml
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_yaml, recipes, resolve
+from dsmixer.cli.parts import training_loss, transforms
 from dsmixer.cli.starting import FREE, Start, find_weights, starting
 from dsmixer.config import Config, DataConfig
 from dsmixer.engine.distributed import Group, launched
@@ -60,11 +61,11 @@ def main(arguments: list[str]) -> int:
 
 def check_paths(config: Config, begin: bool) -> None:
     """Raise ``ValueError`` for data, and weights to ``begin`` with, that are not there; make the paths absolute."""
-    if config.data.name == "parquet":
-        from dsmixer.data.parquet import find_files
+    if config.data.root is not None:
+        from dsmixer.data.splits import check_root
 
-        find_files(str(config.data.root))
-        config.data.root = str(Path(str(config.data.root)).resolve())
+        check_root(config.data.name, config.data.root)
+        config.data.root = str(Path(config.data.root).resolve())
     if begin:
         find_weights(config.model)
 
@@ -134,13 +135,12 @@ def build(
     device: "torch.device",
 ) -> "Run":
     """Every part of a run from the configuration's values; ``ValueError`` where they do not fit each other."""
-    import numpy as np
     import torch
     from torch.amp import GradScaler
 
+    from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
-    from dsmixer.data.transforms import eval_transform, train_transform
     from dsmixer.engine.hardware import pick_precision, set_up
     from dsmixer.engine.loop import Plan
     from dsmixer.engine.model import build_model, freeze_backbone, load_weights
@@ -149,12 +149,13 @@ def build(
     from dsmixer.engine.run import Run
     from dsmixer.engine.state import TrainState
     from dsmixer.tasks.classification import Classification
-    from dsmixer.tasks.training_loss import TrainingLoss, balanced
 
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     check_shares(data, group)
     splits = open_splits(data.name, data.root, data.val_fraction)
+    for line in describe(splits):
+        console.say(line)
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
     if not steps_per_epoch:
         raise ValueError(
@@ -187,48 +188,13 @@ def build(
     if run.compile:
         model.compile()
     mode = "L" if data.in_chans == 1 else "RGB"
-    plain = eval_transform(data.image_size, data.mean, data.std, data.crop_pct, data.interpolation)
-    augment = train_transform(
-        data.image_size,
-        data.mean,
-        data.std,
-        crop_pct=data.crop_pct,
-        interpolation=data.interpolation,
-        hflip=data.hflip,
-        vflip=data.vflip,
-        crop_padding=data.crop_padding,
-        crop_scale=data.crop_scale,
-        crop_ratio=data.crop_ratio,
-        crop_interpolation=data.crop_interpolation,
-        rotate=data.rotate,
-        translate=data.translate,
-        scale=data.scale,
-        rand_augment=data.rand_augment,
-        color_jitter=data.color_jitter,
-        erase=data.erase,
-        erase_count=data.erase_count,
-        erase_mode=data.erase_mode,
-    )
+    augment, plain = transforms(data)
     used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
     preprocessing = {name: getattr(data, name) for name in used}
-    counts = np.bincount(splits.train.source.labels[splits.train.rows], minlength=len(splits.classes))
-    training = TrainingLoss(
-        len(splits.classes),
-        loss=optim.loss,
-        label_smoothing=optim.label_smoothing,
-        bce_threshold=optim.bce_threshold,
-        class_weights=balanced(counts) if optim.class_weights == "balanced" else None,
-        mixup=data.mixup,
-        cutmix=data.cutmix,
-        mix_prob=data.mix_prob,
-        mix_switch=data.mix_switch,
-        mix_mode=data.mix_mode,
-        mix_epochs=data.mix_epochs,
-    )
     source = splits.test.source
     task = Classification(
         splits.classes,
-        training=training,
+        training=training_loss(data, optim, splits),
         picture=lambda row: source.image(row, mode),
         preprocessing=preprocessing,
         choose_within=optim.choose_within,
