@@ -31,10 +31,10 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["digits", "parquet"] = "digits"
-    """Where the images come from: scikit-learn's digits, or a folder of parquet files as Hugging Face writes them."""
+    name: Literal["auto", "folder", "parquet", "digits"] = "auto"
+    """What lies in data.root: class folders, or Hugging Face parquet; auto looks. digits are scikit-learn's."""
     root: str | None = None
-    """Folder of the parquet files."""
+    """Folder of the images."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3
@@ -44,7 +44,8 @@ class DataConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     """Standard deviation of each channel, divided by, on the scale 0 to 1."""
     val_fraction: float = 0.1
-    """Share of train held back, class by class, to choose the best checkpoint where the data has no split for it."""
+    """Share of train held back, class by class, to choose the best checkpoint (and as much to judge it at the end)
+    where the data has no split for it."""
     batch_size: int = 64
     """Images in one optimizer step (before optim.accumulate multiplies it)."""
     workers: int = 0
@@ -200,8 +201,10 @@ class Config:
                 )
         if min(data.std) <= 0:
             raise ValueError(f"data.std is {data.std}, but every value must be above 0")
-        if data.name == "parquet" and data.root is None:
-            raise ValueError("data.name is parquet, but data.root is not set: give the folder with --data.root PATH")
+        if data.name != "digits" and data.root is None:
+            raise ValueError(f"data.name is {data.name}, but data.root is not set: give it with --data.root PATH")
+        if data.name == "digits" and data.root is not None:
+            raise ValueError(f"data.name is digits, which come without data.root; for {data.root}: --data.name auto")
         if data.rand_augment and data.in_chans != 3:
             raise ValueError(f"data.rand_augment works on color; data.in_chans is {data.in_chans}, so set it to null")
         if (data.mixup or data.cutmix) and data.batch_size % 2:

@@ -17,7 +17,7 @@ def here(tmp_path, monkeypatch):
     """A folder with one of everything that can be wrong."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("model: {name: dsm_test}\n")
+    (tmp_path / "run" / "config.yaml").write_text("data: {name: digits}\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "bad.yaml").write_text("model: {name: [}")
@@ -59,12 +59,14 @@ TABLE = [
     (["train", "--recipe", "target.yaml"], "'model._target_' is no setting"),
     (["train", "--recipe", "cifar10"], "data.root is not set"),
     (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere is not a folder"),
-    (["train", "--recipe", "cifar10", "--data.root", "full"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=parquet"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=auto"], "neither images nor folders"),
+    ([*DIGITS, "--data.root", "full"], "data.name is digits, which come without data.root"),
     ([*DIGITS, "--optim.lrr=1"], "did you mean optim.lr"),
     ([*DIGITS, "--lr=1"], "'lr' is no setting"),
     ([*DIGITS, "--optim.lr=fast"], "optim.lr is 'fast', expected a value of type float"),
     ([*DIGITS, "--optim.clip_grad=none"], "optim.clip_grad is 'none', expected a value of type float or null"),
-    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'digits', 'parquet'"),
+    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'auto', 'folder', 'parquet'"),
     ([*DIGITS, "--optim.epochs=0"], "optim.epochs is 0, but it must be at least 1"),
     ([*DIGITS, "--data.mean=[0.5,0.5]"], "data.mean has 2 values, but data.in_chans is 1"),
     ([*DIGITS, "--data.rand_augment=rand-m9"], "data.rand_augment works on color"),

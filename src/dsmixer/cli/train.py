@@ -78,11 +78,11 @@ def main(arguments: list[str]) -> int:
 
 def check_paths(config: Config, begin: bool) -> None:
     """Raise ``ValueError`` for data, and weights to ``begin`` with, that are not there; make the paths absolute."""
-    if config.data.name == "parquet":
-        from dsmixer.data.parquet import find_files
+    if config.data.root is not None:
+        from dsmixer.data.splits import check_root
 
-        find_files(str(config.data.root))
-        config.data.root = str(Path(str(config.data.root)).resolve())
+        check_root(config.data.name, config.data.root)
+        config.data.root = str(Path(config.data.root).resolve())
     if config.model.weights is not None and begin:
         path = Path(config.model.weights)
         if not path.is_file() or path.suffix != ".safetensors":
@@ -129,6 +129,7 @@ def _train(config: Config, folder: Path, resume: bool, begin: bool, command: str
 
 def build(config: Config, folder: Path, command: str, console: "Console", begin: bool) -> "Run":
     """Every part of a run from the configuration's values; ``ValueError`` where they do not fit each other."""
+    from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
     from dsmixer.data.transforms import eval_transform, train_transform
@@ -144,6 +145,8 @@ def build(config: Config, folder: Path, command: str, console: "Console", begin:
     set_up(run.threads, run.deterministic)
     device = pick_device(run.device)
     splits = open_splits(data.name, data.root, data.val_fraction)
+    for line in describe(splits):
+        console.say(line)
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
     if not steps_per_epoch:
         raise ValueError(
