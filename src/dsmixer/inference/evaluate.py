@@ -5,17 +5,16 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
 from dsmixer.config import DataConfig
 from dsmixer.data.loader import Feed, Images, in_order
-from dsmixer.data.splits import Source, Split, open_splits
+from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.hardware import describe
@@ -27,41 +26,26 @@ if TYPE_CHECKING:
 MADE_HERE = ("evaluation.json", "per_class.csv", "confusion.png", "calibration.png", "predictions.png", "sizes.png")
 
 
-@dataclass
-class Renumbered:
-    """A source whose labels are numbered as the network's outputs."""
-
-    source: Source
-    labels: np.ndarray
-    classes: list[str]
-
-    def image(self, row: int, mode: str) -> Image.Image:
-        """As the source gives it."""
-        return self.source.image(row, mode)
-
-
-def open_split(
-    root: str | None, split: str, classes: list[str], val_fraction: float = DataConfig.val_fraction
-) -> Split:
-    """One split of the data in ``root`` ("digits" for the digits), its labels numbered by class name as ``classes``.
-
-    The data may have fewer classes than the network; ``ValueError`` for images of one it does not know.
-    """
-    splits = open_splits("digits" if root == "digits" else "parquet", root, val_fraction)
+def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, tuple[str, ...]]:
+    """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``), and notes on what was found."""
     if split not in ("train", "val", "test"):
         raise ValueError(f"split is {split!r}, expected train, val or test")
-    chosen: Split = getattr(splits, split)
-    labels = chosen.source.labels
-    for number in np.unique(labels[chosen.rows]):
-        if splits.classes[number] not in classes:
-            few = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
-            raise ValueError(
-                f"the {split} images of {root} have the class {splits.classes[number]!r}, which the "
-                f"weights do not know; they know {few}"
-            )
+    splits = open_splits(name, root, val_fraction)
+    return getattr(splits, split), splits.notes
+
+
+def outputs(split: Split, classes: list[str]) -> Tensor:
+    """Of each class of the data its place in ``classes``, matched by name; -1 for one that has no images.
+
+    ``ValueError`` naming a class that has images and is not in ``classes``.
+    """
     places = {name: place for place, name in enumerate(classes)}
-    by_name = np.array([places.get(name, -1) for name in splits.classes])
-    return Split(Renumbered(chosen.source, by_name[labels], classes), chosen.rows)
+    theirs = split.source.classes
+    for number in np.unique(split.source.labels[split.rows]):
+        if theirs[number] not in places:
+            few = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
+            raise ValueError(f"the images have the class {theirs[number]!r}, which the weights do not know, only {few}")
+    return torch.tensor([places.get(name, -1) for name in theirs])
 
 
 def evaluate(
@@ -82,12 +66,14 @@ def evaluate(
     if not len(split.rows):
         raise ValueError("the split has no images")
 
+    places = outputs(split, model.classes)
+
     def judge(side: int) -> tuple[Evaluation, dict[str, float]]:
         transform = eval_transform(side, model.about.mean, model.about.std)
         evaluation = Evaluation(model.classes, lambda row: split.source.image(row, model.about.mode))
         plan = in_order(len(split.rows), batch_size)
         feed = Feed(Images(split, model.about.mode, transform, 0), plan, workers, worker_timeout)
-        return evaluation, _watch(model, feed, evaluation, advance)
+        return evaluation, _watch(model, feed, places, evaluation, advance)
 
     evaluation, speed = judge(model.about.image_size)
     summary = evaluation.summary()
@@ -110,7 +96,10 @@ def evaluate(
 
 
 def write(folder: Path, result: dict[str, Any], evaluation: Evaluation) -> None:
-    """evaluation.json, per_class.csv and the pictures."""
+    """evaluation.json, per_class.csv and the pictures, in place of earlier ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in MADE_HERE:
+        (folder / name).unlink(missing_ok=True)
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
     write_atomically(folder / "evaluation.json", f"{{\n{lines}\n}}\n".encode())
     table = io.StringIO()
@@ -137,7 +126,7 @@ def pixels(sizes: Sequence[float], trained: int) -> list[int]:
 
 
 def _watch(
-    model: "Classifier", feed: Feed, evaluation: Evaluation, advance: Callable[[int], object]
+    model: "Classifier", feed: Feed, places: Tensor, evaluation: Evaluation, advance: Callable[[int], object]
 ) -> dict[str, float]:
     """One pass; returns images a second, all in all and of the network alone (without its first, slower batch)."""
     begin, network, count = time.perf_counter(), [], []
@@ -148,7 +137,7 @@ def _watch(
         count.append(len(logits))
         if not logits.isfinite().all():
             raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
-        evaluation.observe(logits, batch.targets, batch.rows)
+        evaluation.observe(logits, places[batch.targets], batch.rows)
         advance(count[-1])
     first = 1 if len(count) > 1 else 0
     return {
