@@ -8,6 +8,7 @@ from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings
 from dsmixer.config import DataConfig, EvaluateConfig
+from dsmixer.data.splits import check_root
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import find, read_about
 
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> int:
     try:
         return _evaluate(path, data, settings, folder)
     finally:
-        give_back(folder)
+        if asked.out is None:
+            give_back(folder)
 
 
 def _data(weights: Path, rest: list[str]) -> DataConfig:
@@ -41,10 +43,12 @@ def _data(weights: Path, rest: list[str]) -> DataConfig:
     given = {argument.partition("=")[0] for argument in rest}
     if not of_run and not given & {"--data.root", "--data.name"}:
         raise ValueError(f"{weights} does not say which images: give --data.root FOLDER or --data.name digits")
-    content = {"data": {name: of_run[name] for name in DATA if name in of_run}}
-    if "--data.root" in given and "--data.name" not in given:
-        content["data"]["name"] = "parquet"
-    return resolve(content, rest).data
+    elsewhere = ("name", "root") if given & {"--data.root", "--data.name"} else ()
+    content = {"data": {name: of_run[name] for name in DATA if name in of_run and name not in elsewhere}}
+    data = resolve(content, rest).data
+    if data.root is not None:
+        check_root(data.name, data.root)
+    return data
 
 
 def _folder(out: str | None, overwrite: bool) -> Path:
@@ -59,7 +63,6 @@ def _folder(out: str | None, overwrite: bool) -> Path:
             raise ValueError(f"--out {out} is not empty, and holds no evaluation either; choose another")
         if not overwrite:
             raise ValueError(f"--out {out} holds an evaluation; choose another or add --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -72,8 +75,9 @@ def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Pa
 
     set_up(settings.threads, False)
     model = load(path, device=settings.device, precision=settings.precision)
-    root = "digits" if data.name == "digits" else data.root
-    split = open_split(root, settings.split, model.classes, data.val_fraction)
+    split, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    for note in notes:
+        print(note)
     passes = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}
     try:
         with bar(len(passes) * len(split.rows)) as advance:
@@ -88,7 +92,7 @@ def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Pa
             )
     except DataError as error:
         return complain(str(error), code=1)
-    result = {"data": Path(str(root)).name, "split": settings.split, **result}
+    result = {"data": Path(data.root or data.name).name, "split": settings.split, **result}
     write(folder, result, evaluation)
     _show(result, folder)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsmixer.config import InferenceConfig, PredictConfig
+from dsmixer.config import DataConfig, InferenceConfig, PredictConfig
 from dsmixer.data.seeds import borrowed_generators
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import autocast, pick_device, pick_precision
@@ -128,7 +128,9 @@ class Classifier:
         """
         from dsmixer.inference.evaluate import evaluate, open_split
 
-        return evaluate(self, open_split(str(root), split, self.classes), batch_size=batch_size)[0]
+        name, folder = ("digits", None) if root == "digits" else (DataConfig.name, os.fspath(root))
+        chosen, _ = open_split(name, folder, split, DataConfig.val_fraction)
+        return evaluate(self, chosen, batch_size=batch_size)[0]
 
 
 def _network(about: About, path: Path) -> nn.Module:

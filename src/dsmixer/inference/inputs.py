@@ -15,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from dsmixer.data.decode import decode, upright
+from dsmixer.data.folder import is_image
+from dsmixer.data.source import MAX_BYTES, read_file
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
-MAX_BYTES = 100_000_000  # of one encoded image
 TIMEOUT, DEADLINE = 20, 120  # seconds: for an answer, and for a whole image
 
 
@@ -57,9 +57,8 @@ def image_of(given: Input, mode: str) -> Image.Image:
             raise ValueError(f"damaged image: {error}") from error
     if isinstance(content, str):
         content = fetch(content)
-    elif isinstance(content, Path):
-        content = _read(content)
     try:
+        content = read_file(str(content), given.name) if isinstance(content, Path) else content
         return decode(content, mode, given.name)
     except ValueError as error:
         raise ValueError(str(error).removeprefix(f"{given.name}: ")) from error
@@ -128,26 +127,16 @@ def _walk(folder: str) -> Iterator[str]:
 def _many(name: str, found: Iterable[str], otherwise: str) -> Iterator[Input]:
     empty = True
     for path in map(Path, found):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        if is_image(path.name) and path.is_file():
             yield Input(str(path), path)
             empty = False
     if empty:
         yield Input(name, ValueError(otherwise))
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if not path.is_file():
-            raise ValueError("no such file" if not path.exists() else "not a file")
-        _check_size(path.stat().st_size)
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(error.strerror or str(error)) from error
-
-
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES // 1_000_000} MB")
+        raise ValueError(f"more than {MAX_BYTES / 1e6:g} MB")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
