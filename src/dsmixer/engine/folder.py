@@ -8,6 +8,7 @@ from typing import Any
 MADE_HERE = (
     "config.yaml",
     "metrics.csv",
+    "bad_files.csv",
     "model.safetensors",
     "result.json",
     "report.md",
