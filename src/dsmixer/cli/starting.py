@@ -17,6 +17,7 @@ FREE = {
     "data.root",
     "data.workers",
     "data.worker_timeout",
+    "data.max_bad",
     "run.device",
     "run.strategy",
     "run.process_timeout",

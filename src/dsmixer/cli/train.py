@@ -138,6 +138,7 @@ def build(
     import torch
     from torch.amp import GradScaler
 
+    from dsmixer.data.bad import BadFiles
     from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
@@ -217,6 +218,7 @@ def build(
         max_nonfinite=run.max_nonfinite,
         channels_last=run.channels_last,
     )
+    images = sum(len(part.rows) for part in splits[:3])
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
     optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay, optim.no_decay)
     return Run(
@@ -231,9 +233,10 @@ def build(
             group=group,
         ),
         task=task,
-        train=Images(splits.train, mode, augment, run.seed),
+        train=Images(splits.train, mode, augment, run.seed, replace=True),
         val=Images(splits.val, mode, plain, run.seed),
         test=Images(splits.test, mode, plain, run.seed),
+        bad=BadFiles(folder / "bad_files.csv", data.max_bad, images, console.warn),
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,
