@@ -46,7 +46,7 @@ TABLE = [
     (["evaluate", "full"], "full is not the folder of a run"),
     (["weights", "run"], "the following arguments are required: --tag"),
     (["weights", "broken.safetensors", "--tag=x"], "not a readable .safetensors"),
-    (["train"], "--recipe cifar10 | digits"),
+    (["train"], "--recipe cifar10 | digits | finetune"),
     (["train", "--recipe", "digit"], "did you mean digits"),
     (["train", "--recipe", "no/such.yaml"], "does not exist"),
     (["train", "--recipe"], "expected one argument"),
@@ -79,6 +79,10 @@ TABLE = [
     ([*DIGITS, "--out", "bad.yaml"], "is a file"),
     ([*DIGITS, "--model.weights=gone.safetensors"], "model.weights: gone.safetensors does not exist"),
     ([*DIGITS, "--model.weights=pickled.pth"], "model.weights: pickled.pth is no .safetensors file"),
+    (["train", "--recipe", "finetune", "--data.root", "full"], "say which weights to take the name from"),
+    ([*DIGITS, "--model.freeze=backbone"], "model.weights is null: only weights that were trained are worth keeping"),
+    ([*DIGITS, "--data.mix_epochs=5"], "neither data.mixup nor data.cutmix is on"),
+    ([*DIGITS, "--optim.bce_threshold=0.5"], "optim.loss is cross_entropy, not bce"),
     ([*DIGITS, "--model.weights=broken.safetensors"], "not a readable .safetensors"),
     ([*DIGITS, "--model.weights=atto.safetensors"], "holds weights of dsm_atto, but model.name is dsm_test"),
     (["train", "--resume", "nowhere"], "nowhere is not a folder"),
@@ -110,6 +114,8 @@ SLOW = [
         "'x'; try rand",
     ),
     ([*DIGITS, "--optim.name=adamv"], "optim.name is adamv, which timm does not have"),
+    ([*DIGITS, "--optim.no_decay=[head.fc.wieght]"], "optim.no_decay has head.fc.wieght, which is no parameter; there"),
+    ([*DIGITS, "--model.weights=timm"], "model.weights is timm, but for dsm_test it says: No pretrained weights exist"),
     ([*DIGITS, "--run.device=cuda:77"], "run.device is cuda:77, which this machine does not offer"),
 ]
 
