@@ -31,8 +31,8 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["auto", "folder", "parquet", "digits"] = "auto"
-    """What lies in data.root: class folders, or Hugging Face parquet; auto looks. digits are scikit-learn's."""
+    name: Literal["auto", "folder", "parquet", "shards", "digits"] = "auto"
+    """What lies in data.root: class folders, Hugging Face parquet, tar shards; auto looks. digits: scikit-learn's."""
     root: str | None = None
     """Folder of the images."""
     image_size: int = 224
@@ -127,7 +127,36 @@ class RunConfig:
 
 
 @dataclass
-class InferenceConfig:
+class Settings:
+    """Options of a verb that is no run."""
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
+
+
+@dataclass
+class PackConfig(Settings):
+    """How `dsmixer pack` writes shards."""
+
+    shard_size: float = 256.0
+    """Megabytes after which the next shard begins."""
+    resize: int = 0
+    """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
+    workers: int = 4
+    """Threads that read and decode."""
+
+    def check(self) -> None:
+        """As above."""
+        if not 0 < self.shard_size < 8000:
+            raise ValueError(f"--shard-size is {self.shard_size:g}, but it must be above 0 and below 8000 megabytes")
+        if not 0 <= self.resize <= 16384:
+            raise ValueError(f"--resize is {self.resize}, but it must be a number of pixels up to 16384, or 0")
+        if self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}, but it must be at least 1")
+
+
+@dataclass
+class InferenceConfig(Settings):
     """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
 
     batch_size: int = 64
@@ -140,7 +169,7 @@ class InferenceConfig:
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
 
     def check(self) -> None:
-        """Raise ``ValueError``, naming the option, what it got and what would work."""
+        """As above."""
         for name, least in (("batch_size", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(

@@ -6,11 +6,13 @@ from typing import NamedTuple
 from dsmixer.data.folder import is_image, listing, split_folders
 from dsmixer.data.parquet import FILE_NAME
 
-EXPECTED = "expected class folders (with or without train/ and val/) or train.parquet and test.parquet"
+EXPECTED = (
+    "expected class folders (with or without train/ and val/), train.parquet and test.parquet, or train-000000.tar"
+)
 
 
 class Layout(NamedTuple):
-    """ "folder" or "parquet", where it begins, and what is worth saying about it."""
+    """ "folder", "parquet" or "shards", where it begins, and what is worth saying about it."""
 
     kind: str
     root: str
@@ -26,12 +28,14 @@ def recognize(root: str, depth: int = 3) -> Layout:
         raise ValueError(f"{root} is not a folder; {EXPECTED}")
     folders, files = listing(root)
     parquet = [name for name in files if FILE_NAME.fullmatch(name)]
-    if parquet and folders:
+    kinds = {"parquet": parquet, "shards": [name for name in files if name.endswith(".tar")], "folder": folders}
+    there = {kind: names[0] for kind, names in kinds.items() if names}
+    if len(there) > 1:
         raise ValueError(
-            f"{root} holds {parquet[0]} and the folder {folders[0]}; say which with --data.name parquet or folder"
+            f"{root} holds {' and '.join(there.values())}; say which with --data.name {' or '.join(there)}"
         )
-    if parquet:
-        return Layout("parquet", root)
+    if there and not folders:
+        return Layout(next(iter(there)), root)
     if not folders:
         loose = sum(map(is_image, files))
         there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"

@@ -59,13 +59,17 @@ def check_root(name: str, root: str) -> None:
         from dsmixer.data.parquet import find_files
 
         find_files(layout.root)
+    if layout.kind == "shards":
+        from dsmixer.data.shards import find_shards
+
+        find_shards(layout.root)
 
 
 def open_data(name: str, root: str | None) -> tuple[dict[str, Source], list[str]]:
     """The splits as they are stored, "train" and perhaps "val" and "test", and notes on what was found and left out.
 
-    ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder" or "parquet". In every split
-    the labels are numbers of the same classes: they are matched by name.
+    ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder", "parquet" or "shards". In every
+    split the labels are numbers of the same classes: they are matched by name.
     """
     if root is None:
         raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
@@ -74,6 +78,10 @@ def open_data(name: str, root: str | None) -> tuple[dict[str, Source], list[str]
         from dsmixer.data.folder import open_folder
 
         sources, notes = open_folder(layout.root)
+    elif layout.kind == "shards":
+        from dsmixer.data.shards import open_shards
+
+        sources, notes = open_shards(layout.root)
     else:
         from dsmixer.data.parquet import open_parquet
 
