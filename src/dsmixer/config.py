@@ -31,10 +31,12 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["auto", "folder", "parquet", "digits"] = "auto"
-    """What lies in data.root: class folders, or Hugging Face parquet; auto looks. digits are scikit-learn's."""
+    name: Literal["auto", "folder", "parquet", "shards", "csv", "digits"] = "auto"
+    """What data.root holds: class folders, Hugging Face parquet, tar shards, a CSV; auto looks. digits need no root."""
     root: str | None = None
-    """Folder of the images."""
+    """Folder of the images, or a CSV file with the columns path and label."""
+    allow_outside: bool = False
+    """Whether a CSV file may name images outside its folder."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3

@@ -146,7 +146,7 @@ def build(config: Config, folder: Path, command: str, console: "Console", begin:
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     device = pick_device(run.device)
-    splits = open_splits(data.name, data.root, data.val_fraction)
+    splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
     for line in describe(splits):
         console.say(line)
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
