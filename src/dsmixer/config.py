@@ -169,8 +169,8 @@ class PredictConfig(InferenceConfig):
 class EvaluateConfig(InferenceConfig):
     """What `dsmixer evaluate` adds."""
 
-    split: Literal["test", "val", "train"] = "test"
-    """Which images of the data set."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
     sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
     """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
 

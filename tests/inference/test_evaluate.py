@@ -90,7 +90,20 @@ def test_a_class_the_weights_do_not_know_is_named(folder, tmp_path):
     model = dsmixer.load(write_weights(tmp_path / "m.safetensors", class_names=["a", "bb"], **COLOR))
     with pytest.raises(ValueError, match="the images have the class 'ccc', which the weights do not know, only a, bb"):
         model.evaluate(folder)
-    with pytest.raises(ValueError, match="split is 'all', expected train, val or test"):
+    with pytest.raises(ValueError, match="split is 'half', expected train, val, test or all"):
+        model.evaluate(folder, split="half")
+
+
+def test_images_in_no_splits_are_evaluated_all(tmp_path_factory, folder, weights):
+    flat = tmp_path_factory.mktemp("flat")
+    model = dsmixer.load(write_weights(flat / "m.safetensors", class_names=["cat", "dog"], **COLOR))
+    for name, count in (("cat", 5), ("dog", 4)):
+        (flat / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (9, 9), (50 * number, 9, 9)).save(flat / name / f"{number}.png")
+    assert [row["support"] for row in model.evaluate(flat, split="all")["per_class"]] == [5, 4]
+    assert dsmixer.load(weights).evaluate("digits", split="all")["images"] == 1797
+    with pytest.raises(ValueError, match="is split already; choose train, val or test"):
         model.evaluate(folder, split="all")
 
 
@@ -139,7 +152,7 @@ def test_every_evaluation_gets_a_folder_of_its_own_and_a_failed_one_leaves_none(
         (["{}", "--data.image_size=9"], "--data.image_size is no option of dsmixer evaluate"),
         (["{}", "--optim.lr=9"], "--optim.lr is no option of dsmixer evaluate"),
         (["{}", "--sizes", "0"], "--sizes 0 is no size; give factors such as 0.75"),
-        (["{}", "--split=all"], "invalid choice: 'all'"),
+        (["{}", "--split=half"], "invalid choice: 'half'"),
         (["{}/model.safetensors", "--data.name=mnist"], "data.name is 'mnist', expected one of"),
         (["{}", "--data.root=nowhere"], "nowhere is not a folder"),
     ],

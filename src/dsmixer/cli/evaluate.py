@@ -8,7 +8,6 @@ from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings
 from dsmixer.config import DataConfig, EvaluateConfig
-from dsmixer.data.splits import check_root
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import find, read_about
 
@@ -47,6 +46,8 @@ def _data(weights: Path, rest: list[str]) -> DataConfig:
     content = {"data": {name: of_run[name] for name in DATA if name in of_run and name not in elsewhere}}
     data = resolve(content, rest).data
     if data.root is not None:
+        from dsmixer.data.splits import check_root
+
         check_root(data.name, data.root)
     return data
 

@@ -116,7 +116,7 @@ class Classifier:
     def evaluate(
         self, root: str | os.PathLike[str], *, split: str = "test", batch_size: int = InferenceConfig.batch_size
     ) -> dict[str, Any]:
-        """All numbers of `dsmixer evaluate` on one split ("train", "val" or "test") of a data set.
+        """All numbers of `dsmixer evaluate` on one split ("train", "val", "test" or "all") of a data set.
 
         Args:
             root: the folder of the data, or ``"digits"``.

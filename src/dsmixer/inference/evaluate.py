@@ -28,10 +28,14 @@ MADE_HERE = ("evaluation.json", "per_class.csv", "confusion.png", "calibration.p
 
 def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, tuple[str, ...]]:
     """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``), and notes on what was found."""
-    if split not in ("train", "val", "test"):
-        raise ValueError(f"split is {split!r}, expected train, val or test")
+    if split not in ("train", "val", "test", "all"):
+        raise ValueError(f"split is {split!r}, expected train, val, test or all")
     splits = open_splits(name, root, val_fraction)
-    return getattr(splits, split), splits.notes
+    if split != "all":
+        return getattr(splits, split), splits.notes
+    if splits.train.source is not splits.test.source or splits.train.source is not splits.val.source:
+        raise ValueError(f"split is all, but {root} is split already; choose train, val or test")
+    return Split(splits.train.source, np.arange(len(splits.train.source.labels))), ()
 
 
 def outputs(split: Split, classes: list[str]) -> Tensor:
