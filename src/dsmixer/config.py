@@ -52,6 +52,8 @@ class DataConfig:
     """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
+    max_bad: float = 0.001
+    """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
     crop_padding: int = 0
@@ -230,6 +232,7 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "data.batch_size": (count, "at least 1"),
         "data.workers": (natural, "at least 0"),
         "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.max_bad": (unit, "a share from 0 to 1"),
         "data.hflip": (unit, "a probability from 0 to 1"),
         "data.crop_padding": (natural, "at least 0"),
         "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),

@@ -9,6 +9,7 @@ from PIL import Image
 
 import dsmixer
 from dsmixer.cli import main
+from dsmixer.data.bad import DataError
 from dsmixer.data.splits import open_splits
 
 from ..engine.shrunken import SHRUNK, train
@@ -121,16 +122,22 @@ def test_a_size_the_network_refuses_is_said_on_its_line(folder, tmp_path, capsys
     assert "n/a" in (tmp_path / "out" / "per_class.csv").read_text()
 
 
-def test_an_image_that_cannot_be_read_ends_it_with_code_1(write, tmp_path, capsys):
+def test_images_that_cannot_be_read_end_it_or_are_left_out(write, tmp_path, tmp_path_factory, capsys):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", ["a", "bb"], [0, 1, 0, 1], broken=[2] if split == "test" else [])
     path = write_weights(tmp_path / "m.safetensors", class_names=["a", "bb"], **COLOR)
-    out = tmp_path / "out"
-    assert main(["evaluate", str(path), f"--data.root={tmp_path}", f"--out={out}"]) == 1
-    error = capsys.readouterr().err
-    assert "row 2 of" in error
-    assert error.count("\n") == 1
+    out = tmp_path_factory.mktemp("out") / "out"
+    asked = ["evaluate", str(path), f"--data.root={tmp_path}", f"--out={out}"]
+    assert main(asked) == 1
+    assert "1 of 8 images cannot be read, more than data.max_bad 0.001 allows" in capsys.readouterr().err
     assert not out.exists()
+    with pytest.raises(DataError, match="row 2 of"):
+        dsmixer.load(path).evaluate(tmp_path)
+    assert main([*asked, "--data.max_bad=0.2"]) == 0
+    assert capsys.readouterr().err.count("left out: ") == 1
+    result = json.loads((out / "evaluation.json").read_text())
+    assert (result["images"], result["unreadable"]) == (3, 1)
+    assert "row 2 of" in (out / "bad_files.csv").read_text()
 
 
 def test_every_evaluation_gets_a_folder_of_its_own_and_a_failed_one_leaves_none(run, tmp_path, monkeypatch, capsys):

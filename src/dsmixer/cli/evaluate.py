@@ -1,5 +1,6 @@
 """`dsmixer evaluate`: a trained model measured on a data set; numbers on the console, everything in a folder."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from dsmixer.config import DataConfig, EvaluateConfig
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import find, read_about
 
-DATA = ("name", "root", "val_fraction", "workers", "worker_timeout")  # which images; the rest the weights say
+DATA = (
+    "name",
+    "root",
+    "val_fraction",
+    "workers",
+    "worker_timeout",
+    "max_bad",
+)  # which images; the rest the weights say
 WORST = 10  # classes on the console
 
 
@@ -69,16 +77,17 @@ def _folder(out: str | None, overwrite: bool) -> Path:
 
 def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Path) -> int:
     """The slow imports happen here."""
-    from dsmixer.data.loader import DataError
+    from dsmixer.data.bad import BadFiles, DataError
     from dsmixer.engine.hardware import set_up
     from dsmixer.inference.classifier import load
     from dsmixer.inference.evaluate import evaluate, open_split, pixels, write
 
     set_up(settings.threads, False)
     model = load(path, device=settings.device, precision=settings.precision)
-    split, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
     for note in notes:
         print(note)
+    bad = BadFiles(None, data.max_bad, images, lambda line: print(f"warning: {line}", file=sys.stderr))
     passes = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}
     try:
         with bar(len(passes) * len(split.rows)) as advance:
@@ -89,12 +98,13 @@ def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Pa
                 sizes=settings.sizes,
                 workers=data.workers,
                 worker_timeout=data.worker_timeout,
+                bad=bad,
                 advance=advance,
             )
     except DataError as error:
         return complain(str(error), code=1)
     result = {"data": Path(data.root or data.name).name, "split": settings.split, **result}
-    write(folder, result, evaluation)
+    write(folder, result, evaluation, bad.reasons)
     _show(result, folder)
     return 0
 
