@@ -36,7 +36,16 @@ def here(tmp_path, monkeypatch):
 
 TABLE = [
     (["trian"], "did you mean train"),
-    (["evaluate"], "unknown command 'evaluate'"),
+    (["explain"], "unknown command 'explain'"),
+    (["predict"], "say what to predict: files, folders"),
+    (["predict", "a.png", "--weights", "run"], "the run run is not finished"),
+    (["predict", "a.png", "--weights", "atto.safetensors"], "does not say its model_kwargs, class_names"),
+    (["predict", "a.png", "--weights", "pickled.pth"], "is no .safetensors file"),
+    (["predict", "a.png", "--weihts", "run"], "unrecognized arguments: --weihts"),
+    (["evaluate"], "the following arguments are required: WEIGHTS"),
+    (["evaluate", "full"], "full is not the folder of a run"),
+    (["weights", "run"], "the following arguments are required: --tag"),
+    (["weights", "broken.safetensors", "--tag=x"], "not a readable .safetensors"),
     (["train"], "--recipe cifar10 | digits"),
     (["train", "--recipe", "digit"], "did you mean digits"),
     (["train", "--recipe", "no/such.yaml"], "does not exist"),
