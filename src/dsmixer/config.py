@@ -31,10 +31,12 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["auto", "folder", "parquet", "shards", "digits"] = "auto"
-    """What lies in data.root: class folders, Hugging Face parquet, tar shards; auto looks. digits: scikit-learn's."""
+    name: Literal["auto", "folder", "parquet", "shards", "csv", "digits"] = "auto"
+    """What data.root holds: class folders, Hugging Face parquet, tar shards, a CSV; auto looks. digits need no root."""
     root: str | None = None
-    """Folder of the images."""
+    """Folder of the images, or a CSV file with the columns path and label."""
+    allow_outside: bool = False
+    """Whether a CSV file may name images outside its folder."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3
@@ -52,6 +54,8 @@ class DataConfig:
     """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
+    max_bad: float = 0.001
+    """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
     crop_padding: int = 0
@@ -139,7 +143,7 @@ class PackConfig(Settings):
     """How `dsmixer pack` writes shards."""
 
     shard_size: float = 256.0
-    """Megabytes after which the next shard begins."""
+    """Megabytes of a shard."""
     resize: int = 0
     """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
     workers: int = 4
@@ -198,8 +202,8 @@ class PredictConfig(InferenceConfig):
 class EvaluateConfig(InferenceConfig):
     """What `dsmixer evaluate` adds."""
 
-    split: Literal["test", "val", "train"] = "test"
-    """Which images of the data set."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
     sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
     """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
 
@@ -259,6 +263,7 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "data.batch_size": (count, "at least 1"),
         "data.workers": (natural, "at least 0"),
         "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.max_bad": (unit, "a share from 0 to 1"),
         "data.hflip": (unit, "a probability from 0 to 1"),
         "data.crop_padding": (natural, "at least 0"),
         "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),

@@ -1,337 +1,283 @@
-"""Shards are the data set they were made of, and foreign ones are read in place or refused; nothing is unpacked."""
+"""Tar shards: what is packed comes out again, byte for byte; nothing in a tar file or an index can lead elsewhere."""
 
-import csv
 import io
 import json
-import re
+import pickle
 import tarfile
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from dsmixer.cli import main
+from dsmixer.data.layout import recognize
 from dsmixer.data.loader import CountedBatches, Feed, Images
-from dsmixer.data.shards import find_shards, open_shards
-from dsmixer.data.splits import Split, open_data, open_splits
+from dsmixer.data.pack import pack
+from dsmixer.data.shards import INDEX
+from dsmixer.data.splits import open_data, open_splits
 
 from .crafted import class_folders, encoded, picture
 from .test_loader import AUGMENTED
 
-TREE = {"train/ant": 9, "train/moths": 7, "val/moths": 2, "val/ant": 1}
-SMALL = "--shard-size=0.004"  # 4 kB: a few images each
+
+def packed(sources, out, **options):
+    settings = {"shard_bytes": 20_000, "resize": None, "workers": 2, "advance": lambda _: None, **options}
+    return pack(sources, out, **settings)
 
 
 @pytest.fixture
-def tree(tmp_path):
-    """Class folders, one file of them no image."""
-    for name, count in TREE.items():
-        class_folders(tmp_path / "tree" / name.split("/")[0], {name.split("/")[1]: count})
-    (tmp_path / "tree/train/ant/x.png").write_bytes(b"")
-    return tmp_path / "tree"
+def root(tmp_path):
+    root = tmp_path / "data"
+    class_folders(root / "train", {"ant": 20, "bee": 20, "moths": 20})
+    class_folders(root / "val", {"bee": 4, "moths": 4}, "JPEG")
+    return root
 
 
-@pytest.fixture
-def packed(tree, tmp_path, capsys):
-    assert main(["pack", str(tree), str(tmp_path / "shards"), SMALL]) == 0
-    assert "19 images of 2 classes" in capsys.readouterr().out
-    return tmp_path / "shards"
+def batches(root):
+    split = open_splits("auto", str(root), 0.2).train
+    images = Images(split, "RGB", AUGMENTED, seed=5)
+    plan = CountedBatches(len(images), 8, batches_per_epoch=len(images) // 8, epochs=2, seed=5, start=0)
+    return list(Feed(images, plan, 0, 0))
 
 
-def failing(error: Exception):
-    def fail(*_):
-        raise error
-
-    return fail
-
-
-def batches(root: str, name: str = "auto") -> list[torch.Tensor]:
-    split = open_splits(name, root, 0.2).train
-    plan = CountedBatches(len(split.rows), 4, batches_per_epoch=len(split.rows) // 4, epochs=2, seed=1, start=0)
-    return [batch.images for batch in Feed(Images(split, "RGB", AUGMENTED, seed=1), plan, 0, 60)]
-
-
-def test_packed_data_give_the_same_batches(tree, packed):
-    (tree / "train/ant/x.png").unlink()
-    ours, theirs = batches(str(packed)), batches(str(tree))
-    assert len(ours) == len(theirs) == 6
-    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+def test_packed_data_give_the_batches_of_their_source(root, tmp_path):
+    out, told = tmp_path / "packed", []
+    assert packed(open_data("auto", str(root))[0], out, advance=told.append) == []
+    assert sum(told) == 68
+    names = sorted(path.name for path in out.iterdir())
+    assert names[:5] == ["_info.json", "classes.txt", INDEX, "train-000000.tar", "train-000001.tar"]
+    assert all((out / name).stat().st_size < 20_000 + 2 * 10_240 for name in names if name.endswith(".tar"))
+    for ours, theirs in zip(batches(out), batches(root), strict=True):
+        assert torch.equal(ours.images, theirs.images)
+        assert torch.equal(ours.targets, theirs.targets)
+    here, there = (open_data("auto", str(path))[0] for path in (root, out))
+    for split in ("train", "val"):
+        assert there[split].classes == here[split].classes
+        rows = range(len(here[split].labels))
+        assert [there[split].read(row) for row in rows] == [here[split].read(row) for row in rows]
+    assert there["train"].name(0).endswith("/00000000.png")
 
 
-def test_every_image_keeps_its_bytes_and_its_class(tree, packed):
-    (tree / "train/ant/x.png").unlink()
-    ours, theirs = open_data("auto", str(packed))[0], open_data("auto", str(tree))[0]
-    assert list(ours) == list(theirs) == ["train", "val"]
-    for split, source in theirs.items():
-        assert ours[split].classes == source.classes
-        assert np.array_equal(ours[split].labels, source.labels)
-        assert all(ours[split].read(row) == source.read(row) for row in range(len(source.labels)))
-    assert len(find_shards(str(packed))["train"]) > 2
-    assert re.fullmatch(r"val-00000\d.tar/00000000.png", ours["val"].name(0))
+def test_packing_twice_gives_the_same_files(root, tmp_path):
+    sources = open_data("auto", str(root))[0]
+    packed(sources, tmp_path / "a", workers=1)
+    packed(sources, tmp_path / "b", workers=3)
+    for path in (tmp_path / "a").iterdir():
+        assert (tmp_path / "b" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_what_cannot_be_read_is_left_out_and_listed(packed):
-    rows = list(csv.reader((packed / "bad_files.csv").read_text().splitlines()))
-    assert [row[0] for row in rows] == ["name", "train/ant/x.png"]
-    assert "not an image" in rows[1][1] or rows[1][1] == "empty"
+def test_an_index_that_is_missing_is_made_and_kept(root, tmp_path):
+    packed(open_data("auto", str(root))[0], out := tmp_path / "packed")
+    before = json.loads((out / INDEX).read_text())
+    (out / INDEX).unlink()
+    sources, notes = open_data("auto", str(out))
+    assert notes == [f"{out / INDEX} was missing and has been made"]
+    assert json.loads((out / INDEX).read_text()) == before
+    assert sources["val"].labels.tolist() == [1] * 4 + [2] * 4
+    assert open_data("auto", str(out))[1] == []
+    (out / INDEX).unlink()
+    (out / "classes.txt").unlink()
+    sources, notes = open_data("auto", str(out))
+    assert sources["val"].classes == ["0", "1", "2"]
+    assert "classes are called by their numbers" in notes[0]
 
 
-def test_the_same_data_give_the_same_bytes(tree, packed, tmp_path):
-    assert main(["pack", str(tree), str(tmp_path / "again"), SMALL, "--workers=1"]) == 0
-    for path in packed.iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes()
+def test_the_plain_tar_module_reads_the_samples_in_the_webdataset_layout(root, tmp_path):
+    packed(open_data("auto", str(root))[0], out := tmp_path / "packed")
+    info = json.loads((out / "_info.json").read_text())["splits"]
+    assert info["val"] == {"name": "val", "filenames": ["val-000000.tar"], "shard_lengths": [8], "num_samples": 8}
+    with tarfile.open(out / "val-000000.tar") as tar:
+        names = tar.getnames()
+        keys = [name.removesuffix(".jpg") for name in names[::2]]
+        assert [f"{key}.cls" for key in keys] == names[1::2]
+        assert sorted(keys) == [f"{row:08d}" for row in range(8)]
+        labels = [tar.extractfile(f"{key}.cls").read() for key in keys]
+        assert labels != sorted(labels) == [b"1"] * 4 + [b"2"] * 4  # mixed, for those who read from front to back
+        assert tar.extractfile("00000005.cls").read() == b"2"
 
 
-def test_a_lost_index_is_made_anew_and_is_the_same(packed):
-    before = (packed / "index.json").read_bytes()
-    (packed / "index.json").unlink()
-    notes = open_shards(str(packed))[1]
-    assert (packed / "index.json").read_bytes() == before
-    assert notes == []
+def test_larger_images_are_made_smaller_and_the_others_left_as_they_are(root, tmp_path):
+    (root / "train" / "ant" / "ant-0.png").write_bytes(encoded(picture(99, size=(300, 120))))
+    sources = open_data("auto", str(root))[0]
+    packed(sources, tmp_path / "packed", resize=40)
+    train = open_data("auto", str(tmp_path / "packed"))[0]["train"]
+    assert train.image(0, "RGB").size == (100, 40)
+    assert train.read(1) == sources["train"].read(1)
 
 
-def test_shards_are_plain_webdataset_with_the_classes_mixed(packed):
-    labels = []
-    for path in sorted(packed.glob("train-*.tar")):
-        with tarfile.open(path) as tar:
-            names = tar.getnames()
-            assert [name.partition(".")[0] for name in names[::2]] == [name.partition(".")[0] for name in names[1::2]]
-            assert all(name.endswith(".png") for name in names[::2])
-            labels += [tar.extractfile(name).read().decode() for name in names[1::2]]
-    assert sorted(labels) == ["0"] * 9 + ["1"] * 7 != labels
-    assert (packed / "classes.txt").read_text() == "ant\nmoths\n"
+def test_bad_files_are_left_out_and_returned(root, tmp_path):
+    (root / "train" / "ant" / "ant-11.png").write_bytes(b"")
+    (root / "val" / "bee" / "bee-0.jpeg").write_bytes(b"<html>")
+    bad = packed(open_data("auto", str(root))[0], tmp_path / "packed")
+    assert sorted(name for name, _ in bad) == ["train/ant/ant-11.png", "val/bee/bee-0.jpeg"]
+    sources = open_data("auto", str(tmp_path / "packed"))[0]
+    assert len(sources["train"].labels) == 59
+    assert len(sources["val"].labels) == 7
+    assert sources["train"].name(3).endswith("/00000004.png")  # numbers stay those of the source's rows
 
 
-def test_large_images_are_made_smaller_and_small_ones_are_left(tree, tmp_path):
-    (tree / "train/ant/x.png").unlink()
-    large = picture(90, size=(200, 100))
-    (tree / "train/ant/large.png").write_bytes(encoded(large))
-    assert main(["pack", str(tree), str(tmp_path / "out"), "--resize=50"]) == 0
-    ours, theirs = (open_data("auto", str(root))[0]["train"] for root in (tmp_path / "out", tree))
-    sizes = [ours.image(row, "RGB").size for row in range(len(ours.labels))]
-    assert sizes.count((100, 50)) == 1
-    row = sizes.index((100, 50))
-    assert ours.name(row).endswith(".jpg")
-    smaller = np.asarray(theirs.image(row, "RGB").resize((100, 50))).astype(int)
-    assert np.abs(np.asarray(ours.image(row, "RGB")) - smaller).mean() < 3
-    others = [place for place in range(len(sizes)) if place != row]
-    assert all(ours.read(place) == theirs.read(place) for place in others)
+def test_a_failure_leaves_nothing_and_what_a_kill_left_is_cleared_away(root, tmp_path):
+    sources, out = open_data("auto", str(root))[0], tmp_path / "packed"
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        packed(sources, out, advance=full)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+    (tmp_path / "packed.tmp").mkdir()
+    (tmp_path / "packed.tmp" / "thesis.doc").touch()
+    with pytest.raises(ValueError, match=r"packed\.tmp is in the way"):
+        packed(sources, out)
+    (tmp_path / "packed.tmp" / "thesis.doc").unlink()
+    (tmp_path / "packed.tmp" / "train-000099.tar").write_bytes(b"half")
+    packed(sources, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "packed"]
+    assert not (out / "train-000099.tar").exists()
 
 
-def test_parquet_is_packed_too(folder, tmp_path_factory):
-    out = tmp_path_factory.mktemp("packed") / "parquet"
-    assert main(["pack", str(folder), str(out), "--name=parquet"]) == 0
-    ours, theirs = (open_data("auto", str(root))[0] for root in (out, folder))
-    assert np.array_equal(ours["test"].labels, theirs["test"].labels)
-    assert ours["test"].classes == theirs["train"].classes
-
-
-def test_so_are_the_digits(tmp_path, monkeypatch):
-    import dsmixer.cli.pack as module
-
-    whole = open_splits("digits", None, 0.1)
-    few = Split(whole.test.source, whole.test.rows[:40])
-    monkeypatch.setattr(module, "open_splits", lambda *_: whole._replace(train=few, val=few, test=few))
-    assert main(["pack", "digits", str(tmp_path / "out")]) == 0
-    ours = open_splits("auto", str(tmp_path / "out"), 0.1).test.source
-    assert ours.classes == [str(digit) for digit in range(10)]
-    assert np.array_equal(ours.labels, few.source.labels[few.rows])
-    assert ours.image(5, "L") == few.source.image(int(few.rows[5]), "L")
-
-
-def test_a_pack_that_fails_leaves_nothing(tree, tmp_path, monkeypatch):
-    import dsmixer.data.pack as module
-
-    monkeypatch.setattr(module, "write_index", failing(OSError(28, "No space left on device")))
-    assert main(["pack", str(tree), str(tmp_path / "out")]) == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["tree"]
-
-
-def tar(path: Path, members: dict[str, bytes | tarfile.TarInfo]) -> Path:
+def write_tar(path, members):
+    """Members as (name or TarInfo, bytes)."""
     path.parent.mkdir(exist_ok=True, parents=True)
-    with tarfile.open(path, "w") as file:
-        for name, content in members.items():
-            info = content if isinstance(content, tarfile.TarInfo) else tarfile.TarInfo(name)
-            info.name = name
-            if isinstance(content, bytes):
-                info.size = len(content)
-                file.addfile(info, io.BytesIO(content))
-            else:
-                file.addfile(info)
-    return path
+    with tarfile.open(path, "w") as tar:
+        for member, data in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
 
 
 PNG = encoded(picture(80))
+SAMPLES = [("a.png", PNG), ("a.cls", b"0"), ("b.png", PNG), ("b.cls", b"1\n")]
 
 
-def special(kind: bytes, target: str = "") -> tarfile.TarInfo:
-    info = tarfile.TarInfo()
+def test_shards_of_others_by_name_or_by_folder(tmp_path):
+    names = [
+        ("x/1.png", PNG),
+        ("x/1.json", b'{"label": "cat", "w": 3}'),
+        ("x/2.x.JPG", PNG),
+        ("x/2.cls", b"ant"),
+        ("x/2.txt", b"?"),
+    ]
+    write_tar(tmp_path / "a" / "imagenet-train-0000.tar", names)
+    write_tar(tmp_path / "a" / "imagenet-validation-0000.tar", names[:2])
+    write_tar(tmp_path / "b" / "train" / "0.tar", names)
+    write_tar(tmp_path / "b" / "valid" / "0.tar", names[:2])
+    for folder in ("a", "b"):
+        assert recognize(str(tmp_path / folder)).kind == "shards"
+        sources, _ = open_data("auto", str(tmp_path / folder))
+        assert sources["train"].classes == ["ant", "cat"]
+        assert sources["train"].labels.tolist() == [1, 0]
+        assert sources["val"].labels.tolist() == [1]
+        assert sources["train"].read(1) == PNG
+    assert pickle.loads(pickle.dumps(sources["train"])).image(1, "RGB").size == (20, 16)
+
+
+def odd(kind, name, target=""):
+    info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target
     return info
 
 
-def test_foreign_shards_by_number_by_name_and_by_json(tmp_path):
-    tar(
-        tmp_path / "a/x-train-0.tar",
-        {"s/1.jpg": PNG, "s/1.cls": b"2\n", "s/0.PNG": PNG, "s/0.cls": b"0", "s/0.txt": b"hi"},
-    )
-    tar(tmp_path / "a/x-validation-0.tar", {"1.jpg": PNG, "1.json": b'{"label": 1}'})
-    sources, notes = open_shards(str(tmp_path / "a"))
-    assert sources["train"].classes == ["0", "1", "2"]
-    assert (sources["train"].labels.tolist(), sources["val"].labels.tolist()) == ([0, 2], [1])
-    assert sources["train"].name(0) == "x-train-0.tar/s/0.PNG"
-    assert notes == [
-        "1 members of shards are no labelled images (1 .txt): left out",
-        "the shards come without classes.txt: classes are called by their numbers",
-    ]
-    tar(tmp_path / "b/000.tar", {"1.jpg": PNG, "1.cls": b"moth", "2.jpg": PNG, "2.json": b'{"label": "ant"}'})
-    source = open_shards(str(tmp_path / "b"))[0]["train"]
-    assert (source.classes, source.labels.tolist()) == (["ant", "moth"], [1, 0])
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c/classes.txt").write_text("ant\nbee\n")
-    tar(tmp_path / "c/000.tar", {"1.jpg": PNG, "1.cls": b"1"})
-    assert open_shards(str(tmp_path / "c"))[0]["train"].classes == ["ant", "bee"]
-
-
-def test_names_in_a_tar_are_never_paths(tmp_path):
-    hostile = {
-        "../../out.jpg": PNG, "../../out.cls": b"0",
-        "/abs.jpg": PNG, "/abs.cls": b"1",
-        "link.jpg": special(tarfile.SYMTYPE, "/etc/passwd"), "link.cls": b"0",
-        "hard.jpg": special(tarfile.LNKTYPE, "../../out.jpg"), "hard.cls": b"0",
-        "device.jpg": special(tarfile.CHRTYPE), "pipe.jpg": special(tarfile.FIFOTYPE),
-    }  # fmt: skip
-    tar(tmp_path / "deep/root/train-0.tar", hostile)
-    before = sorted(path for path in tmp_path.rglob("*"))
-    sources, notes = open_shards(str(tmp_path / "deep/root"))
+def test_nothing_in_a_tar_file_leads_elsewhere(tmp_path):
+    hostile = [
+        ("../../up.png", PNG), ("../../up.cls", b"0"), ("/etc/cron.png", PNG), ("/etc/cron.cls", b"1"),
+        (odd(tarfile.SYMTYPE, "passwd.png", "/etc/passwd"), b""), ("passwd.cls", b"0"),
+        (odd(tarfile.LNKTYPE, "hard.png", "/etc/passwd"), b""), ("hard.cls", b"0"),
+        (odd(tarfile.CHRTYPE, "device.png"), b""), ("device.cls", b"0"),
+    ]  # fmt: skip
+    write_tar(tmp_path / "data" / "train.tar", hostile)
+    before = sorted(tmp_path.rglob("*"))
+    sources, notes = open_data("auto", str(tmp_path / "data"))
     train = sources["train"]
-    assert [train.name(row) for row in range(len(train.labels))] == [
-        "train-0.tar/../../out.jpg",
-        "train-0.tar//abs.jpg",
-    ]
-    assert train.read(0) == train.read(1) == PNG
-    assert "4 links, devices and sparse files" in notes[0]
-    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "deep/root/index.json"])
+    assert [train.read(row) for row in range(len(train.labels))] == [PNG, PNG]
+    assert [train.name(row) for row in range(2)] == ["train.tar/../../up.png", "train.tar//etc/cron.png"]
+    assert "3 members of train.tar are links, devices or sparse files: left out" in notes
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, tmp_path / "data" / INDEX])
 
 
-def sized(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A tar whose only header announces a size that it does not have."""
-    header = bytearray(special(kind).tobuf(tarfile.GNU_FORMAT))
-    header[:5] = b"1.jpg"
+def test_a_sparse_member_of_ten_gigabytes_is_left_out(tmp_path):
+    info = tarfile.TarInfo("zeros.png")
+    info.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(10**10),
+        "GNU.sparse.map": "0,0",
+    }
+    write_tar(tmp_path / "train.tar", [(info, b""), *SAMPLES])
+    sources, notes = open_data("auto", str(tmp_path))
+    assert len(sources["train"].labels) == 2
+    assert any("sparse" in note for note in notes)
+
+
+def announced(size, kind=tarfile.REGTYPE):
+    """A tar whose only header announces a size that the file does not have."""
+    header = bytearray(odd(kind, "1.png").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = (size % 256**12).to_bytes(12, "big") if size < 0 else tarfile.itn(size, 12, tarfile.GNU_FORMAT)
-    checksum = 256 + sum(header[:148]) + sum(header[156:])
-    header[148:156] = b"%06o\0 " % checksum
+    header[148:156] = b"%06o\0 " % (256 + sum(header[:148]) + sum(header[156:]))
     return bytes(header) + bytes(2048)
 
 
-BROKEN = [
-    (lambda path: path.write_bytes(b"no tar" * 200), "not a readable tar"),
-    (lambda path: path.write_bytes(b""), "not a readable tar"),
-    (lambda path: path.write_bytes(sized(10**13)), "is cut short: '1.jpg'"),
-    (lambda path: path.write_bytes(sized(2**80)), "not a readable tar|is cut short"),
-    (lambda path: path.write_bytes(sized(-512, tarfile.XHDTYPE)), "not a readable tar"),
-    (lambda path: path.write_bytes(sized(0, tarfile.XHDTYPE)[:512] * 3000), "not a readable tar"),
-    (lambda path: path.write_bytes(sized(-512)), "is a damaged tar: '1.jpg' has a size of -512"),
-    (lambda path: tar(path, {"1.jpg": PNG}), "train-0.tar/1.jpg has no label"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.json": b"[" * 100_000}), "1.jpg|a label of 100,000"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.json": b"[" * 60_000}), "its label cannot be read"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.json": b'{"label": [1]}'}), "has no label"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.cls": b"\xff"}), "its label cannot be read"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.cls": b"9" * 12}), "is beyond 1,000,000 classes"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.png": PNG, "1.cls": b"0"}), "two images of the key 1: 1.jpg and 1.png"),
-    (lambda path: tar(path, {"1.jpg": PNG, "1.cls": b"a", "2.jpg": PNG, "2.cls": b"0"}), "some are numbers"),
-    (lambda path: tar(path, {"notes.txt": b""}), "no image in train-0.tar; expected KEY.jpg and KEY.cls"),
-]
-
-
-@pytest.mark.parametrize(("make", "message"), BROKEN)
-def test_a_tar_that_is_no_shard_is_one_sentence(tmp_path, make, message):
-    make(tmp_path / "train-0.tar")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "train.tar").write_bytes(announced(-512)), "train.tar: 1.png has -512 bytes"),
+        (lambda f: (f / "train.tar").write_bytes(announced(10**13)), "train.tar"),
+        (lambda f: (f / "train.tar").write_bytes(announced(2**80)), "train.tar"),
+        (lambda f: (f / "train.tar").write_bytes(announced(-512, tarfile.XHDTYPE)), "train.tar"),
+        (lambda f: (f / "train.tar").write_bytes(announced(0, tarfile.XHDTYPE)[:512] * 3000), "train.tar"),
+        (lambda f: (f / "train.tar").write_bytes((f / "train.tar").read_bytes()[:700]), "not a whole tar file"),
+        (lambda f: (f / "train.tar").write_bytes(b"<html>" * 500), "not a whole tar file"),
+        (lambda f: write_tar(f / "train.tar", SAMPLES[:1]), "a has no label; expected a.cls, or a.json with a label"),
+        (lambda f: write_tar(f / "train.tar", [("a.png", PNG), ("a.json", b"{")]), "train.tar: "),
+        (lambda f: write_tar(f / "val.tar", [("a.png", PNG), ("a.cls", b"7")]), "has the class '7', which train"),
+        (lambda f: (f / "classes.txt").write_text("only\n"), "has the class '1', which train does not have"),
+        (lambda f: (f / "train.tar").rename(f / "train.tar.gz"), "is compressed"),
+        (lambda f: (f / "train.tar").rename(f / "test.tar"), "holds shards of test; expected train-000000.tar"),
+    ],
+)  # fmt: skip
+def test_a_wrong_shard_is_one_sentence(tmp_path, change, message):
+    write_tar(tmp_path / "train.tar", SAMPLES)
+    change(tmp_path)
     with pytest.raises(ValueError, match=message) as caught:
-        open_shards(str(tmp_path))
+        open_data("auto", str(tmp_path))
     assert "\n" not in str(caught.value)
-    assert [path.name for path in tmp_path.iterdir()] == ["train-0.tar"]
 
 
-def altered(change):
-    def alter(folder: Path) -> None:
-        index = json.loads((folder / "index.json").read_text())
-        change(index, index["splits"]["train"])
-        (folder / "index.json").write_text(json.dumps(index))
-
-    return alter
+def first(index):
+    return index["splits"]["train"][0]
 
 
-STALE = [
-    (lambda f: (f / "index.json").write_text("{"), "index.json does not fit these shards"),
-    (lambda f: (f / "index.json").write_text("[" * 100_000), "RecursionError"),
-    (lambda f: (f / "train-000000.tar").unlink(), "train-000000.tar is only in one of them"),
-    (lambda f: tar(f / "train-000099.tar", {}), "train-000099.tar is only in one of them"),
-    (lambda f: tar(f / "test-000000.tar", {}), "there are shards of train, val, test"),
-    (lambda f: (f / "train-000000.tar").write_bytes(bytes(512)), "train-000000.tar has 512 bytes, not"),
-    (altered(lambda index, _: index.update(format="other")), "expected the format"),
-    (altered(lambda index, _: index.update(classes=[1])), "expected the format"),
-    (altered(lambda _, train: train.pop("size")), "TypeError"),
-    (altered(lambda _, train: train["size"].pop()), "differ in length"),
-    (altered(lambda _, train: train["offset"].__setitem__(0, -1)), "beyond the end of its shard"),
-    (altered(lambda _, train: train["size"].__setitem__(0, -1)), "beyond the end of its shard"),
-    (altered(lambda _, train: train["size"].__setitem__(0, 10**9)), "beyond the end of its shard"),
-    (altered(lambda _, train: train["offset"].__setitem__(0, 10**30)), "index.json does not fit"),
-    (altered(lambda _, train: train["offset"].__setitem__(0, "x")), "index.json does not fit"),
-    (altered(lambda _, train: train["shard"].__setitem__(0, 99)), "a shard or a class is beyond the last"),
-    (altered(lambda _, train: train["label"].__setitem__(0, 2)), "a shard or a class is beyond the last"),
-    (altered(lambda _, train: train["shards"].__setitem__(0, "../../secret")), "only in one of them"),
-]
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda i: first(i).update(file="../outside.tar"), "other files"),
+        (lambda i: first(i)["offsets"].__setitem__(0, -1), "points outside"),
+        (lambda i: first(i)["offsets"].__setitem__(0, 10**15), "points outside"),
+        (lambda i: first(i)["sizes"].__setitem__(0, 2**63 - 1), "points outside"),
+        (lambda i: first(i)["sizes"].__setitem__(0, 2**80), "whole numbers"),
+        (lambda i: first(i)["sizes"].__setitem__(0, 1.5), "whole numbers"),
+        (lambda i: first(i)["labels"].__setitem__(0, 2), "points outside"),
+        (lambda i: first(i)["labels"].pop(), "differ in length"),
+        (lambda i: first(i)["names"].__setitem__(0, 7), "has no name"),
+        (lambda i: first(i).update(bytes=3), "bytes, expected 3"),
+        (lambda i: i.update(splits=[]), "does not fit"),
+        (lambda i: i.update(classes=[]), "class names are missing"),
+        (lambda i: i.update(version=99), "version 99, expected 1"),
+        (lambda i: i.pop("version"), "not a readable index"),
+    ],
+)
+def test_a_hostile_or_stale_index_is_refused(tmp_path, change, message):
+    write_tar(tmp_path / "train.tar", SAMPLES)
+    open_data("auto", str(tmp_path))
+    index = json.loads((tmp_path / INDEX).read_text())
+    change(index)
+    (tmp_path / INDEX).write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=message) as caught:
+        open_data("auto", str(tmp_path))
+    assert "delete it, and it is made anew" in str(caught.value)
 
 
-@pytest.mark.parametrize(("change", "message"), STALE)
-def test_an_index_that_does_not_fit_its_shards_is_refused(packed, change, message):
-    change(packed)
-    with pytest.raises(ValueError, match=message):
-        open_shards(str(packed))
-
-
-def test_a_shard_that_shrinks_while_it_is_read_is_named(packed):
-    train = open_shards(str(packed))[0]["train"]
-    path = packed / train.name(0).split("/")[0]
-    path.write_bytes(path.read_bytes()[:600])
-    with pytest.raises(ValueError, match=r"^train-00000\d.tar/00000000.png: the shard ends before the image does"):
-        train.read(0)
-    path.unlink()
-    with pytest.raises(ValueError, match=r"00000000\.png: cannot be read"):
-        train.image(0, "RGB")
-
-
-def test_a_folder_that_cannot_be_written_is_read_all_the_same(tmp_path, monkeypatch):
-    import dsmixer.data.shards as module
-
-    tar(tmp_path / "train-0.tar", {"1.jpg": PNG, "1.cls": b"0"})
-    monkeypatch.setattr(module, "write_index", failing(PermissionError(13, "Permission denied")))
-    sources, notes = open_shards(str(tmp_path))
-    assert sources["train"].image(0, "RGB").size == (20, 16)
-    assert "no index.json is left" in notes[-1]
-
-
-MISTAKES = [
-    ([".", "out"], "holds neither images nor folders"),
-    (["tree", "tree"], "tree is not empty; give a new folder"),
-    (["tree", "file"], "file is a file; give a new folder"),
-    (["tree", "out", "--shard-size=0"], "--shard-size is 0"),
-    (["tree", "out", "--resize=-1"], "--resize is -1"),
-    (["tree", "out", "--workers=0"], "--workers is 0"),
-    (["tree"], "required: OUT"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
-def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    if arguments[0] != ".":
-        class_folders(tmp_path / "tree", {"a": 2, "b": 2})
-    (tmp_path / "file").touch()
-    assert main(["pack", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert message in error
-    assert not (tmp_path / "out").exists()
+def test_an_index_that_is_no_json_is_refused(tmp_path):
+    write_tar(tmp_path / "train.tar", SAMPLES)
+    for text in ("", "[" * 100_000, '{"version": 1'):
+        (tmp_path / INDEX).write_text(text)
+        with pytest.raises(ValueError, match="not a readable index"):
+            open_data("auto", str(tmp_path))

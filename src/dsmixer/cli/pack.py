@@ -1,16 +1,16 @@
 """`dsmixer pack`: a data set of any layout as tar shards with an index."""
 
-import csv
 from pathlib import Path
-
-import numpy as np
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings
-from dsmixer.config import DataConfig, PackConfig
+from dsmixer.config import PackConfig
+from dsmixer.data.bad import write_bad
+from dsmixer.data.digits import Digits
 from dsmixer.data.pack import pack
-from dsmixer.data.splits import Split, open_data, open_splits
+from dsmixer.data.source import Source
+from dsmixer.data.splits import open_data
 
 SHOWN = 10  # names on the console; bad_files.csv has all
 
@@ -22,44 +22,36 @@ def main(arguments: list[str]) -> int:
     out = Path(asked.out)
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise ValueError(f"{out} {'is a file' if out.is_file() else 'is not empty'}; give a new folder")
-    splits, classes, notes = _open(asked.data, asked.name)
+    if asked.data == "digits":
+        sources, notes = dict[str, Source](train=Digits()), []
+    else:
+        sources, notes = open_data(asked.name, asked.data, asked.allow_outside)
     for note in notes:
         print(f"note: {note}")
+    total = sum(len(source.labels) for source in sources.values())
     try:
-        with bar(sum(len(split.rows) for split in splits.values())) as advance:
-            packed = pack(
-                splits,
-                classes,
+        with bar(total) as advance:
+            bad = pack(
+                sources,
                 out,
                 shard_bytes=round(settings.shard_size * 1_000_000),
-                resize=settings.resize,
+                resize=settings.resize or None,
                 workers=settings.workers,
                 advance=advance,
             )
-        if packed.bad:
-            with (out / "bad_files.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerows([("name", "reason"), *packed.bad.items()])
+        if bad:
+            write_bad(out / "bad_files.csv", dict(bad))
     except OSError as error:
         return complain(f"{out} cannot be written: {error.strerror or error}", code=1)
-    for name, reason in list(packed.bad.items())[:SHOWN]:
+    for name, reason in bad[:SHOWN]:
         print(f"left out: {name}: {reason}")
+    sizes = [path.stat().st_size for path in out.glob("*.tar")]
     print(
-        f"{packed.images:,} images of {len(classes):,} classes in {packed.shards:,} shards, "
-        f"{packed.bytes / 1e6:,.1f} MB"
-        + (f"; {len(packed.bad):,} could not be read, see {out / 'bad_files.csv'}" if packed.bad else "")
+        f"{total - len(bad):,} images of {len(sources['train'].classes):,} classes in {len(sizes):,} shards, "
+        f"{sum(sizes) / 1e6:,.1f} MB" + (f"; {len(bad):,} cannot be read, see {out / 'bad_files.csv'}" if bad else "")
     )
     print(f"use them with: --data.root {out}")
     return 0
-
-
-def _open(data: str, name: str) -> tuple[dict[str, Split], list[str], list[str]]:
-    """The splits as they are stored, so that what is held back from the shards is what would be from the source."""
-    if data == "digits":
-        digits = open_splits(data, None, DataConfig.val_fraction)
-        return {"train": digits.train, "val": digits.val, "test": digits.test}, digits.classes, []
-    sources, notes = open_data(name, data)
-    splits = {split: Split(source, np.arange(len(source.labels))) for split, source in sources.items()}
-    return splits, sources["train"].classes, notes
 
 
 def _parser() -> Parser:
@@ -72,6 +64,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("data", metavar="DATA", help="a folder of images in any layout, or digits")
     parser.add_argument("out", metavar="OUT", help="the folder to make")
-    parser.add_argument("--name", default="auto", choices=("auto", "folder", "parquet", "shards"), help="the layout")
+    parser.add_argument(
+        "--name", default="auto", choices=("auto", "folder", "parquet", "shards", "csv"), help="the layout"
+    )
+    parser.add_argument("--allow-outside", action="store_true", help="a CSV file may name images outside its folder")
     add_settings(parser, PackConfig)
     return parser

@@ -1,171 +1,128 @@
-"""Any data set as tar shards with an index: few large files, read in place (``shards.py``)."""
+"""Any source as tar shards in the WebDataset layout, with their index: few large files in place of many small ones."""
 
 import io
+import json
 import os
 import shutil
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dsmixer.data.ahead import ahead
-from dsmixer.data.decode import FORMATS, decode
-from dsmixer.data.shards import CLASSES, Table, write_index
-from dsmixer.data.splits import Split
+from dsmixer.data.bad import Bad
+from dsmixer.data.decode import decode, header
+from dsmixer.data.shards import CLASSES, INDEX, make_index, write_index
+from dsmixer.data.source import Source
 
-ENDINGS = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tif"}
-QUALITY = 95  # of a JPEG that had to be made smaller
+QUALITY = 95  # of the JPEG that a smaller copy becomes
 ORDER_SEED = 20261125
+SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tif"}
 
 
 class Packed(NamedTuple):
-    """How many images and bytes were written, in how many shards, and what could not be read: names and reasons."""
+    """One image as it will lie in a shard, or why it will not."""
 
-    images: int
-    bytes: int
-    shards: int
-    bad: dict[str, str]
+    suffix: str = ""
+    data: bytes = b""
+    bad: str = ""
 
 
-class Ready(NamedTuple):
-    """An encoded image with its file ending and label, or the reason why not."""
+class Writer:
+    """The shards of one split; a new one is begun when an image more would make the last larger than ``limit``."""
 
-    name: str
-    data: bytes
-    ending: str
-    label: int
-    error: str | None = None
+    def __init__(self, folder: Path, split: str, limit: int) -> None:
+        self.folder, self.split, self.limit = folder, split, limit
+        self.names: list[str] = []
+        self.tar: tarfile.TarFile | None = None
+
+    def add(self, row: int, packed: Packed, label: int) -> None:
+        """An image and its label."""
+        if self.tar is None or self.tar.offset + len(packed.data) > self.limit:
+            self.close()
+            self.names.append(f"{self.split}-{len(self.names):06d}.tar")
+            self.tar = tarfile.open(self.folder / self.names[-1], "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        for suffix, data in ((packed.suffix, packed.data), ("cls", str(label).encode())):
+            member = tarfile.TarInfo(f"{row:08d}.{suffix}")  # neither time nor owner: equal data, equal shards
+            member.size = len(data)
+            self.tar.addfile(member, io.BytesIO(data))
+
+    def close(self) -> None:
+        """Finish the last shard."""
+        if self.tar:
+            self.tar.close()
 
 
 def pack(
-    splits: dict[str, Split],
-    classes: list[str],
+    sources: dict[str, Source],
     out: Path,
     *,
     shard_bytes: int,
-    resize: int = 0,
-    workers: int = 1,
-    advance: Callable[[int], object] = lambda images: None,
-) -> Packed:
-    """Write shards of about ``shard_bytes`` and their index into the folder ``out``, which must not exist.
-
-    Every image is decoded once, and left out if it cannot be; the others keep their bytes, so that the shards train
-    like the source. With a ``resize``, those whose shorter side is longer become JPEGs whose shorter side is that. The
-    work is done in ``out``.part, which gets its name when all of it is on the disk.
-    """
-    if odd := [name for name in classes if "\n" in name]:
-        raise ValueError(f"the class name {odd[0]!r} has a line break, which {CLASSES} cannot hold")
-    part = out.with_name(f"{out.name}.part")
-    if part.exists() and not all(path.suffix in (".tar", ".txt", ".json", ".tmp") for path in part.iterdir()):
-        raise ValueError(f"{part} is in the way, and not the remains of an earlier try")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    bad: dict[str, str] = {}
-    tables = {}
-    try:
-        for name, split in splits.items():
-            shards = Shards(part, name, shard_bytes)
-            tables[name] = _pack_split(name, split, shards, resize, workers, advance, bad)
-        (part / CLASSES).write_text("".join(f"{name}\n" for name in classes), "utf-8", "surrogateescape")
-        write_index(part, classes, tables)
-        _sync(part)
-        os.rename(part, out)
-        _sync(out.parent)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    images, shards = (sum(len(getattr(table, column)) for table in tables.values()) for column in ("label", "shards"))
-    return Packed(images, sum(sum(table.bytes) for table in tables.values()), shards, bad)
-
-
-def _pack_split(
-    name: str,
-    split: Split,
-    shards: "Shards",
-    resize: int,
+    resize: int | None,
     workers: int,
     advance: Callable[[int], object],
-    bad: dict[str, str],
-) -> Table:
-    """One split; the images lie in a fixed random order, for readers that go through a shard from front to back."""
-    order = np.random.Generator(np.random.Philox(ORDER_SEED)).permutation(len(split.rows))
-    rows = []
-    for place, ready in zip(
-        order.tolist(),
-        ahead(lambda place: _prepare(split, int(split.rows[place]), resize), order, workers, 8 * workers),
-        strict=True,
-    ):
-        advance(1)
-        if ready.error:
-            bad[ready.name] = ready.error
-            continue
-        member = f"{place:08d}.{ready.ending}"
-        shard, offset = shards.add({member: ready.data, f"{place:08d}.cls": str(ready.label).encode()})
-        rows.append((shard, member, offset, len(ready.data), ready.label))
-    if not rows:
-        raise ValueError(f"no image of {name} can be read")
-    rows.sort(key=lambda row: row[1])  # the source's order: the same places, the same batches
-    return Table(*shards.close(), *map(list, zip(*rows, strict=True)))
+) -> list[Bad]:
+    """Write every split; returns the images that cannot be read, which are left out.
 
-
-class Shards:
-    """Tars being written, one after the other: the same members give the same bytes, wherever and whenever."""
-
-    def __init__(self, folder: Path, split: str, most: int) -> None:
-        self.folder, self.split, self.most = folder, split, most
-        self.names: list[str] = []
-        self.sizes: list[int] = []
-        self.tar: tarfile.TarFile | None = None
-
-    def add(self, members: dict[str, bytes]) -> tuple[int, int]:
-        """Append a sample; returns the number of its shard, and where the bytes of its first member begin."""
-        if self.tar is None or self.tar.offset >= self.most:
-            self._finish()
-            self.names.append(f"{self.split}-{len(self.names):06d}.tar")
-            self.tar = tarfile.TarFile(self.folder / self.names[-1], "w", format=tarfile.USTAR_FORMAT)
-        begin = self.tar.offset + tarfile.BLOCKSIZE  # behind a header of one block
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            self.tar.addfile(info, io.BytesIO(data))
-        return len(self.names) - 1, begin
-
-    def close(self) -> tuple[list[str], list[int]]:
-        """Names and bytes of the shards, which are on the disk now."""
-        self._finish()
-        return self.names, self.sizes
-
-    def _finish(self) -> None:
-        if self.tar is not None:
-            self.tar.close()
-            _sync(self.folder / self.names[-1])
-            self.sizes.append((self.folder / self.names[-1]).stat().st_size)
-
-
-def _prepare(split: Split, row: int, resize: int) -> Ready:
-    """Read, decode, and shrink where asked."""
-    name, label = split.source.name(row), int(split.source.labels[row])
+    Bytes are copied as they are, unless the shorter side is longer than ``resize``. Images are named by their row, and
+    lie in a fixed random order, for readers that go through a shard from front to back. All is made in a folder beside
+    ``out`` and appears there at the end, whole; what a kill leaves is cleared away by the next try.
+    """
+    making, bad, classes = out.with_name(f"{out.name}.tmp"), list[Bad](), sources["train"].classes
+    if odd := [name for name in classes if "\n" in name]:
+        raise ValueError(f"the class {odd[0]!r} has a line break in its name, which {CLASSES} cannot hold")
+    if making.exists() and any(path.suffix not in (".tar", ".json", ".txt", ".tmp") for path in making.iterdir()):
+        raise ValueError(f"{making} is in the way, and not what an earlier try left")
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(parents=True)
     try:
-        data = split.source.read(row)
+        files: dict[str, list[str]] = {}
+        for split, source in sources.items():
+            writer = Writer(making, split, shard_bytes)
+            order = np.random.Generator(np.random.Philox(ORDER_SEED)).permutation(len(source.labels)).tolist()
+            images = ahead(partial(_pack, source, resize), order, workers, 8 * workers)
+            for row, packed in zip(order, images, strict=True):
+                advance(1)
+                if packed.bad:
+                    bad.append((source.name(row), packed.bad))
+                else:
+                    writer.add(row, packed, int(source.labels[row]))
+            writer.close()
+            if not writer.names:
+                raise ValueError(f"not one image of {split} can be read: {bad[-1][0]}: {bad[-1][1]}")
+            files[split] = writer.names
+        index = make_index(str(making), files, classes, [])
+        write_index(str(making / INDEX), index)
+        (making / CLASSES).write_text("".join(f"{name}\n" for name in classes), "utf-8", "surrogateescape")
+        (making / "_info.json").write_text(json.dumps({"splits": _for_timm(index)}))
+        for path in (*making.iterdir(), making):
+            _sync(path)
+        making.rename(out)
+        _sync(out.parent)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        raise
+    return bad
+
+
+def _pack(source: Source, resize: int | None, row: int) -> Packed:
+    name = source.name(row)
+    try:
+        data = source.read(row)
         image = decode(data, "RGB", name)
     except ValueError as error:
-        return Ready(name, b"", "", label, str(error).removeprefix(f"{name}: "))
-    if resize and min(image.size) > resize:
-        return Ready(name, _smaller(image, resize), "jpg", label)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as header:
-        return Ready(name, data, ENDINGS[str(header.format)], label)
-
-
-def _smaller(image: Image.Image, side: int) -> bytes:
-    """A JPEG whose shorter side is ``side``, its colors not subsampled."""
-    shrink = side / min(image.size)
-    size = max(side, round(image.width * shrink)), max(side, round(image.height * shrink))
+        return Packed(bad=str(error).removeprefix(f"{name}: "))
+    if resize is None or min(image.size) <= resize:
+        return Packed(SUFFIX[header(data)[0]], data)
+    factor = resize / min(image.size)
+    width, height = (max(1, round(factor * side)) for side in image.size)
     file = io.BytesIO()
-    image.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=QUALITY, subsampling=0)
-    return file.getvalue()
+    image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3).save(file, "JPEG", quality=QUALITY)
+    return Packed("jpg", file.getvalue())
 
 
 def _sync(path: Path) -> None:
@@ -175,3 +132,17 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _for_timm(index: dict[str, Any]) -> dict[str, Any]:
+    """What timm's reader of such shards wants to know."""
+    lengths = {split: [len(table["names"]) for table in tables] for split, tables in index["splits"].items()}
+    return {
+        split: {
+            "name": split,
+            "filenames": [table["file"] for table in tables],
+            "shard_lengths": lengths[split],
+            "num_samples": sum(lengths[split]),
+        }
+        for split, tables in index["splits"].items()
+    }

@@ -10,6 +10,7 @@ from dsmixer.weights.about import metadata
 MADE_HERE = (
     "config.yaml",
     "metrics.csv",
+    "bad_files.csv",
     "model.safetensors",
     "result.json",
     "report.md",
