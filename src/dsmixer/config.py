@@ -31,10 +31,12 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["digits", "parquet"] = "digits"
-    """Where the images come from: scikit-learn's digits, or a folder of parquet files as Hugging Face writes them."""
+    name: Literal["auto", "folder", "parquet", "shards", "csv", "digits"] = "auto"
+    """What data.root holds: class folders, Hugging Face parquet, tar shards, a CSV; auto looks. digits need no root."""
     root: str | None = None
-    """Folder of the parquet files."""
+    """Folder of the images, or a CSV file with the columns path and label."""
+    allow_outside: bool = False
+    """Whether a CSV file may name images outside its folder."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3
@@ -44,13 +46,16 @@ class DataConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     """Standard deviation of each channel, divided by, on the scale 0 to 1."""
     val_fraction: float = 0.1
-    """Share of train held back, class by class, to choose the best checkpoint where the data has no split for it."""
+    """Share of train held back, class by class, to choose the best checkpoint (and as much to judge it at the end)
+    where the data has no split for it."""
     batch_size: int = 64
     """Images in one optimizer step (before optim.accumulate multiplies it)."""
     workers: int = 0
     """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
+    max_bad: float = 0.001
+    """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
     crop_padding: int = 0
@@ -126,6 +131,84 @@ class RunConfig:
 
 
 @dataclass
+class Settings:
+    """Options of a verb that is no run."""
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
+
+
+@dataclass
+class PackConfig(Settings):
+    """How `dsmixer pack` writes shards."""
+
+    shard_size: float = 256.0
+    """Megabytes of a shard."""
+    resize: int = 0
+    """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
+    workers: int = 4
+    """Threads that read and decode."""
+
+    def check(self) -> None:
+        """As above."""
+        if not 0 < self.shard_size < 8000:
+            raise ValueError(f"--shard-size is {self.shard_size:g}, but it must be above 0 and below 8000 megabytes")
+        if not 0 <= self.resize <= 16384:
+            raise ValueError(f"--resize is {self.resize}, but it must be a number of pixels up to 16384, or 0")
+        if self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}, but it must be at least 1")
+
+
+@dataclass
+class InferenceConfig(Settings):
+    """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
+
+    batch_size: int = 64
+    """Images the network sees at once."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    threads: int = 0
+    """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
+
+    def check(self) -> None:
+        """As above."""
+        for name, least in (("batch_size", 1), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least {least}"
+                )
+
+
+@dataclass
+class PredictConfig(InferenceConfig):
+    """What `dsmixer predict` adds."""
+
+    top_k: int = 5
+    """Classes named for an image, the most probable first."""
+    workers: int = 4
+    """Threads that read and decode ahead of the network."""
+
+    def check(self) -> None:
+        """As above."""
+        super().check()
+        for name in ("top_k", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least 1")
+
+
+@dataclass
+class EvaluateConfig(InferenceConfig):
+    """What `dsmixer evaluate` adds."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
+    sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
+    """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
+
+
+@dataclass
 class Config:
     """One run."""
 
@@ -151,8 +234,10 @@ class Config:
                 )
         if min(data.std) <= 0:
             raise ValueError(f"data.std is {data.std}, but every value must be above 0")
-        if data.name == "parquet" and data.root is None:
-            raise ValueError("data.name is parquet, but data.root is not set: give the folder with --data.root PATH")
+        if data.name != "digits" and data.root is None:
+            raise ValueError(f"data.name is {data.name}, but data.root is not set: give it with --data.root PATH")
+        if data.name == "digits" and data.root is not None:
+            raise ValueError(f"data.name is digits, which come without data.root; for {data.root}: --data.name auto")
         if data.rand_augment and data.in_chans != 3:
             raise ValueError(f"data.rand_augment works on color; data.in_chans is {data.in_chans}, so set it to null")
         if (data.mixup or data.cutmix) and data.batch_size % 2:
@@ -178,6 +263,7 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "data.batch_size": (count, "at least 1"),
         "data.workers": (natural, "at least 0"),
         "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.max_bad": (unit, "a share from 0 to 1"),
         "data.hflip": (unit, "a probability from 0 to 1"),
         "data.crop_padding": (natural, "at least 0"),
         "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),

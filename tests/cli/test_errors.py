@@ -17,7 +17,7 @@ def here(tmp_path, monkeypatch):
     """A folder with one of everything that can be wrong."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("model: {name: dsm_test}\n")
+    (tmp_path / "run" / "config.yaml").write_text("data: {name: digits}\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "bad.yaml").write_text("model: {name: [}")
@@ -36,7 +36,16 @@ def here(tmp_path, monkeypatch):
 
 TABLE = [
     (["trian"], "did you mean train"),
-    (["evaluate"], "unknown command 'evaluate'"),
+    (["explain"], "unknown command 'explain'"),
+    (["predict"], "say what to predict: files, folders"),
+    (["predict", "a.png", "--weights", "run"], "the run run is not finished"),
+    (["predict", "a.png", "--weights", "atto.safetensors"], "does not say its model_kwargs, class_names"),
+    (["predict", "a.png", "--weights", "pickled.pth"], "is no .safetensors file"),
+    (["predict", "a.png", "--weihts", "run"], "unrecognized arguments: --weihts"),
+    (["evaluate"], "the following arguments are required: WEIGHTS"),
+    (["evaluate", "full"], "full is not the folder of a run"),
+    (["weights", "run"], "the following arguments are required: --tag"),
+    (["weights", "broken.safetensors", "--tag=x"], "not a readable .safetensors"),
     (["train"], "--recipe cifar10 | digits"),
     (["train", "--recipe", "digit"], "did you mean digits"),
     (["train", "--recipe", "no/such.yaml"], "does not exist"),
@@ -50,12 +59,14 @@ TABLE = [
     (["train", "--recipe", "target.yaml"], "'model._target_' is no setting"),
     (["train", "--recipe", "cifar10"], "data.root is not set"),
     (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere is not a folder"),
-    (["train", "--recipe", "cifar10", "--data.root", "full"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=parquet"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=auto"], "neither images nor folders"),
+    ([*DIGITS, "--data.root", "full"], "data.name is digits, which come without data.root"),
     ([*DIGITS, "--optim.lrr=1"], "did you mean optim.lr"),
     ([*DIGITS, "--lr=1"], "'lr' is no setting"),
     ([*DIGITS, "--optim.lr=fast"], "optim.lr is 'fast', expected a value of type float"),
     ([*DIGITS, "--optim.clip_grad=none"], "optim.clip_grad is 'none', expected a value of type float or null"),
-    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'digits', 'parquet'"),
+    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'auto', 'folder', 'parquet'"),
     ([*DIGITS, "--optim.epochs=0"], "optim.epochs is 0, but it must be at least 1"),
     ([*DIGITS, "--data.mean=[0.5,0.5]"], "data.mean has 2 values, but data.in_chans is 1"),
     ([*DIGITS, "--data.rand_augment=rand-m9"], "data.rand_augment works on color"),

@@ -82,3 +82,11 @@ def test_a_shifted_crop_keeps_the_size_and_moves_within_the_padding():
         assert moved.size == (8, 8)
         places.add(tuple(np.argwhere(np.asarray(moved) == 255)[0].tolist()))
     assert {y for y, _ in places} == {x for _, x in places} == {2, 3, 4, 5, 6}
+
+
+def test_the_highest_magnitude_of_rand_augment_is_survived():
+    transform = train_transform(16, [0.5] * 3, [0.5] * 3, **{**OFF, "rand_augment": "rand-m10-n9-inc1"})
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8))
+    for seed in range(40):  # posterize is one of 15 operations: some of these ask for 0 bits
+        seed_generators(seed)
+        assert transform(image).isfinite().all()

@@ -28,6 +28,7 @@ FREE = {
     "data.root",
     "data.workers",
     "data.worker_timeout",
+    "data.max_bad",
     "run.device",
     "run.save_every_minutes",
     "run.check_every",
@@ -78,11 +79,11 @@ def main(arguments: list[str]) -> int:
 
 def check_paths(config: Config, begin: bool) -> None:
     """Raise ``ValueError`` for data, and weights to ``begin`` with, that are not there; make the paths absolute."""
-    if config.data.name == "parquet":
-        from dsmixer.data.parquet import find_files
+    if config.data.root is not None:
+        from dsmixer.data.splits import check_root
 
-        find_files(str(config.data.root))
-        config.data.root = str(Path(str(config.data.root)).resolve())
+        check_root(config.data.name, config.data.root)
+        config.data.root = str(Path(config.data.root).resolve())
     if config.model.weights is not None and begin:
         path = Path(config.model.weights)
         if not path.is_file() or path.suffix != ".safetensors":
@@ -129,6 +130,8 @@ def _train(config: Config, folder: Path, resume: bool, begin: bool, command: str
 
 def build(config: Config, folder: Path, command: str, console: "Console", begin: bool) -> "Run":
     """Every part of a run from the configuration's values; ``ValueError`` where they do not fit each other."""
+    from dsmixer.data.bad import BadFiles
+    from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
     from dsmixer.data.transforms import eval_transform, train_transform
@@ -143,7 +146,9 @@ def build(config: Config, folder: Path, command: str, console: "Console", begin:
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     device = pick_device(run.device)
-    splits = open_splits(data.name, data.root, data.val_fraction)
+    splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
+    for line in describe(splits):
+        console.say(line)
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
     if not steps_per_epoch:
         raise ValueError(
@@ -205,6 +210,7 @@ def build(config: Config, folder: Path, command: str, console: "Console", begin:
         check_every=run.check_every,
         save_every_seconds=60 * run.save_every_minutes,
     )
+    images = sum(len(part.rows) for part in splits[:3])
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
     optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay)
     return Run(
@@ -212,9 +218,10 @@ def build(config: Config, folder: Path, command: str, console: "Console", begin:
         plan=plan,
         state=TrainState(model, optimizer, averaged),
         task=task,
-        train=Images(splits.train, mode, augment, run.seed),
+        train=Images(splits.train, mode, augment, run.seed, replace=True),
         val=Images(splits.val, mode, plain, run.seed),
         test=Images(splits.test, mode, plain, run.seed),
+        bad=BadFiles(folder / "bad_files.csv", data.max_bad, images, console.warn),
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,

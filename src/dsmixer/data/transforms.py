@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,9 +77,8 @@ def train_transform(
 
         fill = tuple(round(255 * value) for value in mean)
         try:
-            pictures.append(
-                rand_augment_transform(rand_augment, {"translate_const": image_size // 3, "img_mean": fill})
-            )
+            augment = rand_augment_transform(rand_augment, {"translate_const": image_size // 3, "img_mean": fill})
+            pictures.append(keeping_a_bit(augment))
         except (AssertionError, ValueError) as error:
             raise ValueError(f"data.rand_augment is {rand_augment!r}; try rand-m9-mstd0.5-inc1") from error
     last = None
@@ -87,6 +87,19 @@ def train_transform(
 
         last = RandomErasing(erase, mode="pixel", device="cpu")
     return Transform(pictures, mean, std, last)
+
+
+def keeping_a_bit(augment: Any) -> Any:
+    """timm's RandAugment asks for 0 bits at its highest magnitude, which Pillow from 13 on refuses; 1 is the least."""
+    for operation in augment.ops:
+        if operation.name.startswith("Posterize"):
+            operation.aug_fn = posterize
+    return augment
+
+
+def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keep the highest 1 to 8 bits of each channel."""
+    return ImageOps.posterize(image, min(max(bits, 1), 8))
 
 
 def square(image: Image.Image, side: int) -> Image.Image:

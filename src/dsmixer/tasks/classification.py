@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from dsmixer.data.loader import Batch
 from dsmixer.tasks.base import Task
+
+if TYPE_CHECKING:
+    from dsmixer.tasks.pictures import Cell
 
 
 class Classification(Task):
@@ -66,13 +69,15 @@ class Classification(Task):
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Predict a batch and keep what was predicted."""
-        logits = model(batch.images).float().cpu()
-        targets = batch.targets.cpu()
+        self.observe(model(batch.images).float().cpu(), batch.targets.cpu(), batch.rows)
+
+    def observe(self, logits: Tensor, targets: Tensor, rows: Tensor) -> None:
+        """Keep what was predicted: float32 logits (B, classes), class indices (B,), rows (B,), all on the CPU."""
         confidence, predicted = logits.softmax(1).max(1)
         self.loss_sum += cross_entropy(logits, targets, reduction="sum").double().item()
         self.accuracy.update(predicted, targets)
         self.confusion.update(predicted, targets)
-        self.seen.append(torch.stack([batch.rows.double(), targets.double(), predicted.double(), confidence.double()]))
+        self.seen.append(torch.stack([rows.double(), targets.double(), predicted.double(), confidence.double()]))
 
     def compute(self) -> dict[str, float]:
         """Mean cross-entropy (without smoothing) and accuracy."""
@@ -99,22 +104,27 @@ class Classification(Task):
 
     def report(self, folder: Path) -> list[str]:
         """confusion.png, predictions.png, and the classes that are hardest."""
-        from dsmixer.tasks.pictures import draw_confusion, draw_predictions
+        from dsmixer.tasks.pictures import draw_confusion, draw_sheet
 
         matrix = self.confusion.compute().numpy()
-        row, target, predicted, confidence = torch.cat(self.seen, 1).numpy()
+        row, target, predicted, _ = torch.cat(self.seen, 1).numpy()
         draw_confusion(matrix, self.classes, folder / "confusion.png")
         wrong = np.flatnonzero(target != predicted)
         right = np.flatnonzero(target == predicted)
-        chosen = [*wrong[:12], *right][:40]
-        cells = [
-            (self.picture(int(row[i])), self.classes[int(target[i])], self.classes[int(predicted[i])], confidence[i])
-            for i in chosen
-        ]
-        draw_predictions(cells, folder / "predictions.png")
+        draw_sheet(self.cells(np.concatenate([wrong[:12], right])[:40]), folder / "predictions.png")
         recall = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
         hardest = [i for i in np.argsort(recall, kind="stable")[:3] if matrix[i].sum()]
         lines = [f"{len(wrong)} of {len(row)} images are wrong. The classes found least often:", ""]
         lines += ["| class | images | found |", "|---|---|---|"]
         lines += [f"| {self.classes[i]} | {matrix[i].sum()} | {100 * recall[i]:.1f} % |" for i in hardest]
         return [*lines, "", "![confusion matrix](confusion.png)", "", "![predictions](predictions.png)"]
+
+    def cells(self, places: np.ndarray) -> list["Cell"]:
+        """What was predicted of some images, by their place in the order of ``update``, for a sheet."""
+        from dsmixer.tasks.pictures import judged
+
+        seen = torch.cat(self.seen, 1)[:, torch.from_numpy(places)].T.tolist()
+        return [
+            judged(self.picture(int(row)), self.classes[int(target)], self.classes[int(predicted)], confidence)
+            for row, target, predicted, confidence in seen
+        ]
