@@ -9,8 +9,9 @@ from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform, train_transform
 
 AUGMENTED = train_transform(
-    16, [0.5] * 3, [0.5] * 3, hflip=0.5, crop_padding=2, crop_scale=0.5, rotate=10, translate=0.1, scale=0.1,
-    rand_augment="rand-m9-mstd0.5-inc1", erase=0.5,
+    16, [0.5] * 3, [0.5] * 3, crop_pct=0.9, interpolation="bilinear", hflip=0.5, vflip=0.5, crop_padding=2,
+    crop_scale=0.5, crop_ratio=2.0, crop_interpolation="random", rotate=10, translate=0.1, scale=0.1,
+    rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, erase=0.5, erase_count=3, erase_mode="rand",
 )  # fmt: skip
 
 

@@ -12,24 +12,40 @@ from dsmixer.data.seeds import seed_generators
 from dsmixer.data.transforms import affine, eval_transform, shifted_crop, train_transform
 
 OFF = {
+    "crop_pct": 1.0,
+    "interpolation": "bicubic",
     "hflip": 0.0,
+    "vflip": 0.0,
     "crop_padding": 0,
     "crop_scale": 1.0,
+    "crop_ratio": 4 / 3,
+    "crop_interpolation": "bicubic",
     "rotate": 0.0,
     "translate": 0.0,
     "scale": 0.0,
     "rand_augment": None,
+    "color_jitter": 0.0,
     "erase": 0.0,
+    "erase_count": 1,
+    "erase_mode": "pixel",
 }
 ALL = {
+    "crop_pct": 0.9,
+    "interpolation": "bilinear",
     "hflip": 0.5,
+    "vflip": 0.5,
     "crop_padding": 2,
     "crop_scale": 0.5,
+    "crop_ratio": 2.0,
+    "crop_interpolation": "random",
     "rotate": 10.0,
     "translate": 0.1,
     "scale": 0.1,
     "rand_augment": "rand-m9-mstd0.5-inc1",
+    "color_jitter": 0.4,
     "erase": 1.0,
+    "erase_count": 3,
+    "erase_mode": "rand",
 }
 
 
