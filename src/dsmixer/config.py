@@ -35,10 +35,12 @@ class ModelConfig:
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["auto", "folder", "parquet", "digits"] = "auto"
-    """What lies in data.root: class folders, or Hugging Face parquet; auto looks. digits are scikit-learn's."""
+    name: Literal["auto", "folder", "parquet", "shards", "csv", "digits"] = "auto"
+    """What data.root holds: class folders, Hugging Face parquet, tar shards, a CSV; auto looks. digits need no root."""
     root: str | None = None
-    """Folder of the images."""
+    """Folder of the images, or a CSV file with the columns path and label."""
+    allow_outside: bool = False
+    """Whether a CSV file may name images outside its folder."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3
@@ -176,7 +178,36 @@ class RunConfig:
 
 
 @dataclass
-class InferenceConfig:
+class Settings:
+    """Options of a verb that is no run."""
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
+
+
+@dataclass
+class PackConfig(Settings):
+    """How `dsmixer pack` writes shards."""
+
+    shard_size: float = 256.0
+    """Megabytes of a shard."""
+    resize: int = 0
+    """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
+    workers: int = 4
+    """Threads that read and decode."""
+
+    def check(self) -> None:
+        """As above."""
+        if not 0 < self.shard_size < 8000:
+            raise ValueError(f"--shard-size is {self.shard_size:g}, but it must be above 0 and below 8000 megabytes")
+        if not 0 <= self.resize <= 16384:
+            raise ValueError(f"--resize is {self.resize}, but it must be a number of pixels up to 16384, or 0")
+        if self.workers < 1:
+            raise ValueError(f"--workers is {self.workers}, but it must be at least 1")
+
+
+@dataclass
+class InferenceConfig(Settings):
     """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
 
     batch_size: int = 64
@@ -189,7 +220,7 @@ class InferenceConfig:
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
 
     def check(self) -> None:
-        """Raise ``ValueError``, naming the option, what it got and what would work."""
+        """As above."""
         for name, least in (("batch_size", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(
@@ -218,8 +249,8 @@ class PredictConfig(InferenceConfig):
 class EvaluateConfig(InferenceConfig):
     """What `dsmixer evaluate` adds."""
 
-    split: Literal["test", "val", "train"] = "test"
-    """Which images of the data set."""
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
     sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
     """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 import dsmixer
 from dsmixer.cli import main
+from dsmixer.data.bad import DataError
 from dsmixer.data.splits import open_splits
 
 from ..engine.shrunken import SHRUNK, train
@@ -90,7 +91,20 @@ def test_a_class_the_weights_do_not_know_is_named(folder, tmp_path):
     model = dsmixer.load(write_weights(tmp_path / "m.safetensors", class_names=["a", "bb"], **COLOR))
     with pytest.raises(ValueError, match="the images have the class 'ccc', which the weights do not know, only a, bb"):
         model.evaluate(folder)
-    with pytest.raises(ValueError, match="split is 'all', expected train, val or test"):
+    with pytest.raises(ValueError, match="split is 'half', expected train, val, test or all"):
+        model.evaluate(folder, split="half")
+
+
+def test_images_in_no_splits_are_evaluated_all(tmp_path_factory, folder, weights):
+    flat = tmp_path_factory.mktemp("flat")
+    model = dsmixer.load(write_weights(flat / "m.safetensors", class_names=["cat", "dog"], **COLOR))
+    for name, count in (("cat", 5), ("dog", 4)):
+        (flat / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (9, 9), (50 * number, 9, 9)).save(flat / name / f"{number}.png")
+    assert [row["support"] for row in model.evaluate(flat, split="all")["per_class"]] == [5, 4]
+    assert dsmixer.load(weights).evaluate("digits", split="all")["images"] == 1797
+    with pytest.raises(ValueError, match="is split already; choose train, val or test"):
         model.evaluate(folder, split="all")
 
 
@@ -108,16 +122,22 @@ def test_a_size_the_network_refuses_is_said_on_its_line(folder, tmp_path, capsys
     assert "n/a" in (tmp_path / "out" / "per_class.csv").read_text()
 
 
-def test_an_image_that_cannot_be_read_ends_it_with_code_1(write, tmp_path, capsys):
+def test_images_that_cannot_be_read_end_it_or_are_left_out(write, tmp_path, tmp_path_factory, capsys):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", ["a", "bb"], [0, 1, 0, 1], broken=[2] if split == "test" else [])
     path = write_weights(tmp_path / "m.safetensors", class_names=["a", "bb"], **COLOR)
-    out = tmp_path / "out"
-    assert main(["evaluate", str(path), f"--data.root={tmp_path}", f"--out={out}"]) == 1
-    error = capsys.readouterr().err
-    assert "row 2 of" in error
-    assert error.count("\n") == 1
+    out = tmp_path_factory.mktemp("out") / "out"
+    asked = ["evaluate", str(path), f"--data.root={tmp_path}", f"--out={out}"]
+    assert main(asked) == 1
+    assert "1 of 8 images cannot be read, more than data.max_bad 0.001 allows" in capsys.readouterr().err
     assert not out.exists()
+    with pytest.raises(DataError, match="row 2 of"):
+        dsmixer.load(path).evaluate(tmp_path)
+    assert main([*asked, "--data.max_bad=0.2"]) == 0
+    assert capsys.readouterr().err.count("left out: ") == 1
+    result = json.loads((out / "evaluation.json").read_text())
+    assert (result["images"], result["unreadable"]) == (3, 1)
+    assert "row 2 of" in (out / "bad_files.csv").read_text()
 
 
 def test_every_evaluation_gets_a_folder_of_its_own_and_a_failed_one_leaves_none(run, tmp_path, monkeypatch, capsys):
@@ -139,7 +159,7 @@ def test_every_evaluation_gets_a_folder_of_its_own_and_a_failed_one_leaves_none(
         (["{}", "--data.image_size=9"], "--data.image_size is no option of dsmixer evaluate"),
         (["{}", "--optim.lr=9"], "--optim.lr is no option of dsmixer evaluate"),
         (["{}", "--sizes", "0"], "--sizes 0 is no size; give factors such as 0.75"),
-        (["{}", "--split=all"], "invalid choice: 'all'"),
+        (["{}", "--split=half"], "invalid choice: 'half'"),
         (["{}/model.safetensors", "--data.name=mnist"], "data.name is 'mnist', expected one of"),
         (["{}", "--data.root=nowhere"], "nowhere is not a folder"),
     ],

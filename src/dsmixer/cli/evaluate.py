@@ -1,5 +1,6 @@
 """`dsmixer evaluate`: a trained model measured on a data set; numbers on the console, everything in a folder."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,17 @@ from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings
 from dsmixer.config import DataConfig, EvaluateConfig
-from dsmixer.data.splits import check_root
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import find, read_about
 
-DATA = ("name", "root", "val_fraction", "workers", "worker_timeout")  # which images; the rest the weights say
+DATA = (
+    "name",
+    "root",
+    "val_fraction",
+    "workers",
+    "worker_timeout",
+    "max_bad",
+)  # which images; the rest the weights say
 WORST = 10  # classes on the console
 
 
@@ -47,6 +54,8 @@ def _data(weights: Path, rest: list[str]) -> DataConfig:
     content = {"data": {name: of_run[name] for name in DATA if name in of_run and name not in elsewhere}}
     data = resolve(content, rest).data
     if data.root is not None:
+        from dsmixer.data.splits import check_root
+
         check_root(data.name, data.root)
     return data
 
@@ -68,16 +77,17 @@ def _folder(out: str | None, overwrite: bool) -> Path:
 
 def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Path) -> int:
     """The slow imports happen here."""
-    from dsmixer.data.loader import DataError
+    from dsmixer.data.bad import BadFiles, DataError
     from dsmixer.engine.hardware import set_up
     from dsmixer.inference.classifier import load
     from dsmixer.inference.evaluate import evaluate, open_split, pixels, write
 
     set_up(settings.threads, False)
     model = load(path, device=settings.device, precision=settings.precision)
-    split, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
     for note in notes:
         print(note)
+    bad = BadFiles(None, data.max_bad, images, lambda line: print(f"warning: {line}", file=sys.stderr))
     passes = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}
     try:
         with bar(len(passes) * len(split.rows)) as advance:
@@ -88,12 +98,13 @@ def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Pa
                 sizes=settings.sizes,
                 workers=data.workers,
                 worker_timeout=data.worker_timeout,
+                bad=bad,
                 advance=advance,
             )
     except DataError as error:
         return complain(str(error), code=1)
     result = {"data": Path(data.root or data.name).name, "split": settings.split, **result}
-    write(folder, result, evaluation)
+    write(folder, result, evaluation, bad.reasons)
     _show(result, folder)
     return 0
 

@@ -154,7 +154,7 @@ def build(
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     check_shares(data, group)
-    splits = open_splits(data.name, data.root, data.val_fraction)
+    splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
     for line in describe(splits):
         console.say(line)
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)

@@ -23,9 +23,7 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
     if not data:
         raise ValueError(f"{name}: empty")
     try:
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about sizes, which are looked at next, and about damaged EXIF
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = _open(data)
         width, height = image.size
         if width * height > max_pixels:
             raise Image.DecompressionBombError(f"{width}x{height}")
@@ -42,6 +40,12 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
         raise ValueError(f"{name}: damaged image ({len(data)} bytes): {error}") from error
 
 
+def header(data: bytes) -> tuple[str, tuple[int, int]]:
+    """Format and (width, height) of an encoded image, from its header alone."""
+    image = _open(data)
+    return str(image.format), image.size
+
+
 def upright(image: Image.Image, mode: str) -> Image.Image:
     """A decoded image as the network's transform expects it: EXIF applied, 8 bits a channel, "RGB" or "L"."""
     with suppress(Exception):  # whatever damaged EXIF raises: the pixels are there, and stand as they lie
@@ -49,12 +53,21 @@ def upright(image: Image.Image, mode: str) -> Image.Image:
     return _eight_bits(image, mode)
 
 
+def _open(data: bytes) -> Image.Image:
+    with _OPENING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about sizes, which are looked at next, and about damaged EXIF
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"gray values {values.min()} to {values.max()} do not fit 16 bits")
-        image = Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))  # to the nearest
+        values = values.astype(np.uint32)  # and in place from here: 64 megapixels are 256 MB
+        values += 128
+        values //= 257  # to the nearest
+        image = Image.fromarray(values.astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels have no agreed range; convert to 8 or 16 bits")
     elif image.mode == "P" and "transparency" in image.info:

@@ -116,7 +116,7 @@ class Classifier:
     def evaluate(
         self, root: str | os.PathLike[str], *, split: str = "test", batch_size: int = InferenceConfig.batch_size
     ) -> dict[str, Any]:
-        """All numbers of `dsmixer evaluate` on one split ("train", "val" or "test") of a data set.
+        """All numbers of `dsmixer evaluate` on one split ("train", "val", "test" or "all") of a data set.
 
         Args:
             root: the folder of the data, or ``"digits"``.
@@ -125,11 +125,15 @@ class Classifier:
 
         Returns:
             what evaluation.json holds; None stands for numbers without meaning.
+
+        Raises:
+            ValueError: for data that is not there, or has a class the model does not know.
+            DataError: naming an image that cannot be read; `dsmixer evaluate` can leave some out.
         """
         from dsmixer.inference.evaluate import evaluate, open_split
 
         name, folder = ("digits", None) if root == "digits" else (DataConfig.name, os.fspath(root))
-        chosen, _ = open_split(name, folder, split, DataConfig.val_fraction)
+        chosen, *_ = open_split(name, folder, split, DataConfig.val_fraction)
         return evaluate(self, chosen, batch_size=batch_size)[0]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dsmixer.config import DataConfig
+from dsmixer.data.bad import BadFiles, DataError, write_bad
 from dsmixer.data.loader import Feed, Images, in_order
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
@@ -23,15 +24,28 @@ from dsmixer.tasks.evaluation import Evaluation, wilson
 if TYPE_CHECKING:
     from dsmixer.inference.classifier import Classifier
 
-MADE_HERE = ("evaluation.json", "per_class.csv", "confusion.png", "calibration.png", "predictions.png", "sizes.png")
+MADE_HERE = (
+    "evaluation.json",
+    "per_class.csv",
+    "confusion.png",
+    "calibration.png",
+    "predictions.png",
+    "sizes.png",
+    "bad_files.csv",
+)
 
 
-def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, tuple[str, ...]]:
-    """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``), and notes on what was found."""
-    if split not in ("train", "val", "test"):
-        raise ValueError(f"split is {split!r}, expected train, val or test")
+def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, int, tuple[str, ...]]:
+    """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``); images of all; what was found."""
+    if split not in ("train", "val", "test", "all"):
+        raise ValueError(f"split is {split!r}, expected train, val, test or all")
     splits = open_splits(name, root, val_fraction)
-    return getattr(splits, split), splits.notes
+    if split != "all":
+        return getattr(splits, split), sum(len(part.rows) for part in splits[:3]), splits.notes
+    if splits.train.source is not splits.test.source or splits.train.source is not splits.val.source:
+        raise ValueError(f"split is all, but {root} is split already; choose train, val or test")
+    count = len(splits.train.source.labels)
+    return Split(splits.train.source, np.arange(count)), count, ()
 
 
 def outputs(split: Split, classes: list[str]) -> Tensor:
@@ -56,12 +70,14 @@ def evaluate(
     sizes: Sequence[float] = (),
     workers: int = DataConfig.workers,
     worker_timeout: float = DataConfig.worker_timeout,
+    bad: BadFiles | None = None,
     advance: Callable[[int], object] = lambda images: None,
 ) -> tuple[dict[str, Any], Evaluation]:
     """All numbers as plain values, and the evaluation they come from, for its pictures.
 
-    ``sizes`` are further sides of the input: pixels, or, up to 8, factors of the training size. ``advance`` is told of
-    every batch how many images it had.
+    ``sizes`` are further sides of the input: pixels, or, up to 8, factors of the training size. ``bad`` takes
+    images that cannot be read, which then do not count; without it one is a ``DataError``. ``advance`` is told of every
+    batch how many images it had.
     """
     if not len(split.rows):
         raise ValueError("the split has no images")
@@ -73,7 +89,7 @@ def evaluate(
         transform = eval_transform(side, about.mean, about.std, about.crop_pct, about.interpolation)
         evaluation = Evaluation(model.classes, lambda row: split.source.image(row, model.about.mode))
         plan = in_order(len(split.rows), batch_size)
-        feed = Feed(Images(split, model.about.mode, transform, 0), plan, workers, worker_timeout)
+        feed = Feed(Images(split, model.about.mode, transform, 0), plan, workers, worker_timeout, bad)
         return evaluation, _watch(model, feed, places, evaluation, advance)
 
     evaluation, speed = judge(model.about.image_size)
@@ -93,11 +109,18 @@ def evaluate(
         "image_size": model.about.image_size,
     }
     conditions = {**describe(model.device, model.precision), "batch_size": batch_size, "workers": workers}
-    return {**facts, **summary, "sizes": rows, "speed": speed, "conditions": conditions}, evaluation
+    return {
+        **facts,
+        "unreadable": len(bad or ()),
+        **summary,
+        "sizes": rows,
+        "speed": speed,
+        "conditions": conditions,
+    }, evaluation
 
 
-def write(folder: Path, result: dict[str, Any], evaluation: Evaluation) -> None:
-    """evaluation.json, per_class.csv and the pictures, in place of earlier ones."""
+def write(folder: Path, result: dict[str, Any], evaluation: Evaluation, bad: dict[str, str]) -> None:
+    """evaluation.json, per_class.csv, bad_files.csv where there are any, and the pictures, in place of earlier ones."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in MADE_HERE:
         (folder / name).unlink(missing_ok=True)
@@ -109,6 +132,8 @@ def write(folder: Path, result: dict[str, Any], evaluation: Evaluation) -> None:
     for row in result["per_class"]:
         writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
     write_atomically(folder / "per_class.csv", table.getvalue().encode())
+    if bad:
+        write_bad(folder / "bad_files.csv", bad)
     evaluation.draw(folder)
     measured = [row for row in result["sizes"] if "error" not in row]
     if len(measured) > 1:
@@ -140,6 +165,8 @@ def _watch(
             raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
         evaluation.observe(logits, places[batch.targets], batch.rows)
         advance(count[-1])
+    if not count:
+        raise DataError("none of the images can be read")
     first = 1 if len(count) > 1 else 0
     return {
         "images_per_second": round(sum(count) / (time.perf_counter() - begin), 1),
