@@ -2,12 +2,15 @@
 
 import io
 import warnings
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+T = TypeVar("T")
 
 
 def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -17,6 +20,14 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
     is read from the header and refused above ``max_pixels`` before any pixel is decoded. Pillow only: other decoders
     return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` beginning with ``name``.
     """
+    return guarded(data, name, lambda image: _eight_bits(ImageOps.exif_transpose(image), mode), max_pixels)
+
+
+def guarded(data: bytes, name: str, read: Callable[[Image.Image], T], max_pixels: int = MAX_PIXELS) -> T:
+    """What ``read`` makes of an opened image of a known format and size whose pixels are not decoded yet.
+
+    Every failure, in ``read`` as well, is a ``ValueError`` beginning with ``name``.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -24,8 +35,7 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
         width, height = image.size
         if width * height > max_pixels:
             raise Image.DecompressionBombError(f"{width}x{height}")
-        image.load()
-        return _eight_bits(ImageOps.exif_transpose(image), mode)
+        return read(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise ValueError(f"{name}: the header announces more than {limit}; refused unread ({error})") from error
