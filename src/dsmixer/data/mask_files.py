@@ -24,7 +24,7 @@ class MaskCoding:
 
     def __init__(
         self,
-        classes: int,
+        num_classes: int,
         *,
         ignore_index: int,
         reduce_zero_label: bool = False,
@@ -32,7 +32,7 @@ class MaskCoding:
     ) -> None:
         if not 0 <= ignore_index < _VALUES:
             raise ValueError(f"ignore_index is {ignore_index}; mask files hold 0 to {_VALUES - 1}, 255 is usual")
-        self.classes, self.ignore_index, self.reduce_zero_label = classes, ignore_index, reduce_zero_label
+        self.num_classes, self.ignore_index, self.reduce_zero_label = num_classes, ignore_index, reduce_zero_label
         self.palette = None if palette is None else _color_codes(np.array(palette))
 
     @cached_property
@@ -40,7 +40,7 @@ class MaskCoding:
         """Class, ``IGNORE`` or unknown of every value a file can hold."""
         first = int(self.reduce_zero_label)
         table = np.full(_VALUES, _UNKNOWN, np.int32)
-        table[first : first + self.classes] = np.arange(self.classes)
+        table[first : first + self.num_classes] = np.arange(self.num_classes)
         table[:first] = IGNORE
         table[self.ignore_index] = IGNORE
         return table
@@ -49,8 +49,8 @@ class MaskCoding:
     def expected(self) -> str:
         """The values a file may hold, in words."""
         if self.reduce_zero_label:
-            return f"1 to {self.classes}, and 0 or {self.ignore_index} where nothing is scored"
-        return f"0 to {self.classes - 1}, and {self.ignore_index} where nothing is scored"
+            return f"1 to {self.num_classes}, and 0 or {self.ignore_index} where nothing is scored"
+        return f"0 to {self.num_classes - 1}, and {self.ignore_index} where nothing is scored"
 
 
 def decode_mask(data: bytes, name: str, coding: MaskCoding) -> np.ndarray:

@@ -90,7 +90,7 @@ class Segmentation(Task):
         for row, truth, answer in zip(rows.tolist(), masks, predicted, strict=True):
             right, scored = int((truth == answer).sum()), int((truth != IGNORE).sum())
             self.scored += scored
-            self._keep(Judged(right / scored if scored else 1.0, row, truth.numpy(), answer.numpy()))
+            self._keep(Judged(right / scored if scored else 1.0, row, truth.short().numpy(), answer.short().numpy()))
 
     def _keep(self, judged: Judged) -> None:
         if len(self.first) < KEPT:

@@ -51,11 +51,11 @@ class BoundaryIoU(Metric):
     both: Tensor
     either: Tensor
 
-    def __init__(self, classes: int, ratio: float = 0.02) -> None:
+    def __init__(self, num_classes: int, ratio: float = 0.02) -> None:
         super().__init__()
-        self.classes, self.ratio = classes, ratio
+        self.num_classes, self.ratio = num_classes, ratio
         for name in ("both", "either"):
-            self.add_state(name, torch.zeros(classes, dtype=torch.int64), dist_reduce_fx="sum")
+            self.add_state(name, torch.zeros(num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, masks: Tensor) -> None:
         """Class indices (B, H, W) of images that are not padded, and their masks."""
@@ -65,11 +65,11 @@ class BoundaryIoU(Metric):
         near_true, near_predicted = near_boundary(masks, distance), near_boundary(predicted, distance)
         scored = masks != IGNORE
         true, other = (
-            torch.bincount(labels[near & scored], minlength=self.classes)
+            torch.bincount(labels[near & scored], minlength=self.num_classes)
             for labels, near in ((masks, near_true), (predicted, near_predicted))
         )
         agreed = near_true & near_predicted & scored & (masks == predicted)
-        both = torch.bincount(masks[agreed], minlength=self.classes)
+        both = torch.bincount(masks[agreed], minlength=self.num_classes)
         self.both += both.to(self.both.device)
         self.either += (true + other - both).to(self.either.device)
 

@@ -95,5 +95,8 @@ def _logits(model: nn.Module, images: Tensor) -> Tensor:
 
 def at_size(logits: Tensor, height: int, width: int) -> Tensor:
     """Logits (B, classes, h, w) at another height and width."""
-    same = logits.shape[2:] == (height, width)
-    return logits if same else interpolate(logits, (height, width), mode="bilinear", antialias=True)
+    if logits.shape[2:] == (height, width):
+        return logits
+    # antialiasing is for shrinking alone
+    shrinking = height < logits.shape[2] or width < logits.shape[3]
+    return interpolate(logits, (height, width), mode="bilinear", antialias=shrinking)
