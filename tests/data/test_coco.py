@@ -11,7 +11,7 @@ import pytest
 
 from dsmixer.data import findings
 from dsmixer.data.coco import find_coco, open_coco
-from dsmixer.data.masks import decode_mask, encode_mask
+from dsmixer.data.instance_masks import decode_mask, encode_mask
 from dsmixer.data.survey import check_images, open_annotations, open_boxes, report
 from tests.data.annotated import SIZE, coco, draw, write_coco
 

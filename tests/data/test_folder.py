@@ -172,7 +172,7 @@ def test_images_without_class_folders_and_a_single_class_are_explained(tmp_path)
 
 def test_a_mixture_is_not_guessed_at(root):
     (root / "train.parquet").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"holds train.parquet and the folder train; say which with --data.name"):
+    with pytest.raises(ValueError, match=r"holds train.parquet and train; say what to read"):
         recognize(str(root))
     assert open_data("folder", str(root))[0]["train"].classes == list(COUNTS)
 

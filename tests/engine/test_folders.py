@@ -15,6 +15,7 @@ TINY = [
     "--data.image_size=16",
     "--data.batch_size=8",
     "--data.workers=0",
+    "--run.threads=1",
     "--data.val_fraction=0.2",
     "--optim.epochs=2",
     "--optim.warmup_epochs=0",

@@ -330,4 +330,3 @@ def test_every_shift_is_the_same_for_every_model() -> None:
     x = tokens(2, 3, 32, 32)
     for shift in SHIFTS.values():
         assert torch.equal(shift(x), shift(x))
-

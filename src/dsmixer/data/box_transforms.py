@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from dsmixer.data.boxes import Objects
-from dsmixer.data.masks import decode_mask
+from dsmixer.data.instance_masks import decode_mask
 
 
 def multi_scale(short_sides: list[int], longest: int, hflip: float) -> v2.Transform:

@@ -22,7 +22,7 @@ from dsmixer.data.findings import (
     UNUSED_CLASS,
     Findings,
 )
-from dsmixer.data.masks import is_drawable
+from dsmixer.data.instance_masks import is_drawable
 from dsmixer.data.source import Encoded, read_file
 
 Segmentation = list[list[float]] | dict[str, Any] | None  # polygons, RLE as COCO writes it, or neither

@@ -54,10 +54,15 @@ def read_file(path: str, name: str) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise ValueError(f"{name}: not a file")
         if found.st_size > MAX_BYTES:
-            raise ValueError(f"{name}: {found.st_size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:g} MB; refused unread")
+            raise ValueError(f"{name}: {too_large(found.st_size)}")
         return Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{name}: cannot be read ({error.strerror})") from error
+
+
+def too_large(size: int) -> str:
+    """The reason why so many bytes are refused."""
+    return f"{size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:g} MB; refused unread"
 
 
 def numbers(names: Iterable[str], classes: list[str], where: str) -> list[int]:

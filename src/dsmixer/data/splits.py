@@ -53,35 +53,46 @@ def carve_rows(source: Source, rows: np.ndarray, fraction: float, seed: int = SP
 def check_root(name: str, root: str) -> None:
     """``ValueError`` where ``open_data`` would find nothing; looks at names only."""
     layout = recognize(root) if name == "auto" else Layout(name, root)
-    if not os.path.isdir(layout.root):
+    if not os.path.isdir(layout.root) and layout.kind != "csv":
         raise ValueError(f"{root} is not a folder")
     if layout.kind == "parquet":
         from dsmixer.data.parquet import find_files
 
         find_files(layout.root)
+    elif layout.kind == "shards":
+        from dsmixer.data.shards import find_shards
+
+        find_shards(layout.root)
 
 
-def open_data(name: str, root: str | None) -> tuple[dict[str, Source], list[str]]:
+def open_data(name: str, root: str, allow_outside: bool = False) -> tuple[dict[str, Source], list[str]]:
     """The splits as they are stored, "train" and perhaps "val" and "test", and notes on what was found and left out.
 
-    ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder" or "parquet". In every split
-    the labels are numbers of the same classes: they are matched by name.
+    ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder", "parquet", "shards", "csv". In
+    every split the labels are numbers of the same classes: they are matched by name. ``allow_outside`` lets a CSV
+    file name images outside its folder.
     """
-    if root is None:
-        raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
     layout = recognize(root) if name == "auto" else Layout(name, root)
     if layout.kind == "folder":
         from dsmixer.data.folder import open_folder
 
         sources, notes = open_folder(layout.root)
-    else:
+    elif layout.kind == "parquet":
         from dsmixer.data.parquet import open_parquet
 
         sources, notes = open_parquet(layout.root)
+    elif layout.kind == "shards":
+        from dsmixer.data.shards import open_shards
+
+        sources, notes = open_shards(layout.root)
+    else:
+        from dsmixer.data.csvfile import open_csv
+
+        sources, notes = open_csv(layout.root, allow_outside)
     return sources, [*layout.notes, *notes]
 
 
-def open_splits(name: str, root: str | None, val_fraction: float) -> Splits:
+def open_splits(name: str, root: str | None, val_fraction: float, allow_outside: bool = False) -> Splits:
     """The splits of the data set ``name``: "digits", or what ``open_data`` finds in ``root``.
 
     A split that is missing is carved from train: ``val_fraction`` for test, then as much of the rest for val. Where
@@ -94,7 +105,9 @@ def open_splits(name: str, root: str | None, val_fraction: float) -> Splits:
         rest, test = carve_rows(source, np.arange(len(source.labels)), 0.2, DIGITS_TEST_SEED)
         train, val = carve_rows(source, rest.rows, val_fraction)
         return Splits(train, val, test, source.classes)
-    sources, notes = open_data(name, root)
+    if root is None:
+        raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
+    sources, notes = open_data(name, root, allow_outside)
     whole = {split: Split(source, np.arange(len(source.labels))) for split, source in sources.items()}
     train, val, test = whole["train"], whole.get("val"), whole.get("test")
     if test is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
@@ -33,6 +34,7 @@ class Run:
     train: Images
     val: Images
     test: Images
+    bad: BadFiles
     workers: int
     worker_timeout: float
     device: torch.device
@@ -110,6 +112,7 @@ class Run:
         return f"{found} (dsmixer train --replay {folder})"
 
     def _resume(self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console) -> None:
+        self.bad.recall()
         if not self.group.from_main(len(checkpoints.steps())):
             console.say("no checkpoint yet; beginning at step 0")
             return
@@ -140,14 +143,15 @@ class Run:
             epochs=plan.epochs,
             seed=plan.seed,
             start=self.state.step * plan.accumulate,
+            repeats=plan.repeats,
             rank=self.group.rank,
             world=self.group.world,
         )
-        return iter(Feed(self.train, batches, self.workers, self.worker_timeout))
+        return iter(Feed(self.train, batches, self.workers, self.worker_timeout, self.bad))
 
     def _feed(self, images: Images) -> Feed:
         plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
-        return Feed(images, plan, self.workers, self.worker_timeout)
+        return Feed(images, plan, self.workers, self.worker_timeout, self.bad)
 
     def _deliver(
         self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console, interrupt: Interrupt
@@ -188,6 +192,7 @@ class Run:
             "train_images": len(self.train),
             "val_images": len(self.val),
             "test_images": len(self.test),
+            "bad_files": len(self.bad),
             "train_seconds": round(seconds, 1),
             "images_per_second": round(images / max(seconds, 1e-9), 1),
             "parameters": sum(parameter.numel() for parameter in state.model.parameters()),
