@@ -207,8 +207,7 @@ class Feed:
                 if self.bad is None:
                     raise DataError(": ".join(batch.bad[0]))
                 self.bad.add(batch.bad)
-            if len(batch.rows):
-                yield batch
+            yield batch
 
     def _in_flight(self, number: int) -> str:
         """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""

@@ -230,6 +230,8 @@ def evaluate(
     for batch in batches:
         if stop := group.highest(interrupt.signal)[0]:
             raise Interrupted(stop)
+        if not len(batch.rows):  # none can be read; other processes may have more, so the round is not left out
+            continue
         with autocast(plan.precision, device):
             task.update(model, batch.to(device, plan.channels_last))
     if group.world > 1:
