@@ -8,6 +8,8 @@ import sys
 from typing import NoReturn
 
 VERBS = {
+    "check": "decode every image of a data set, and say what is bad",
+    "pack": "copy a data set into tar shards with an index",
     "train": "train a model from a recipe, or go on with an interrupted run",
     "evaluate": "measure a trained model on a data set",
     "predict": "name what is on images, with a trained model",
