@@ -131,36 +131,7 @@ class RunConfig:
 
 
 @dataclass
-class Settings:
-    """Options of a verb that is no run."""
-
-    def check(self) -> None:
-        """Raise ``ValueError``, naming the option, what it got and what would work."""
-
-
-@dataclass
-class PackConfig(Settings):
-    """How `dsmixer pack` writes shards."""
-
-    shard_size: float = 256.0
-    """Megabytes of a shard."""
-    resize: int = 0
-    """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
-    workers: int = 4
-    """Threads that read and decode."""
-
-    def check(self) -> None:
-        """As above."""
-        if not 0 < self.shard_size < 8000:
-            raise ValueError(f"--shard-size is {self.shard_size:g}, but it must be above 0 and below 8000 megabytes")
-        if not 0 <= self.resize <= 16384:
-            raise ValueError(f"--resize is {self.resize}, but it must be a number of pixels up to 16384, or 0")
-        if self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}, but it must be at least 1")
-
-
-@dataclass
-class InferenceConfig(Settings):
+class InferenceConfig:
     """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
 
     batch_size: int = 64
@@ -173,7 +144,7 @@ class InferenceConfig(Settings):
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
 
     def check(self) -> None:
-        """As above."""
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
         for name, least in (("batch_size", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(

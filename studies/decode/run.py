@@ -147,7 +147,9 @@ def main() -> None:
             print(f"{name:<18} {way:<44} {cost:>10,.0f} us {1e6 / cost:>9,.1f} images/s")
     sizes = {name: sum(map(len, images)) / len(images) / 1e3 for name, images in (("500x375", usual), ("large", large))}
     print({name: f"{size:.0f} kB" for name, size in sizes.items()})
-    print(f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}, Python {platform.python_version()}")
+    print(
+        f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}, Python {platform.python_version()}"
+    )
     compare(usual)
 
 
@@ -159,7 +161,9 @@ def compare(images: Images) -> None:
         print("simplejpeg is not installed")
         return
     for options in ({}, {"fastdct": True, "fastupsample": True}):
-        pairs = [(np.asarray(decode(data, "RGB", "it")).astype(int), np.asarray(simple(data, **options))) for data in images]
+        pairs = [
+            (np.asarray(decode(data, "RGB", "it")).astype(int), np.asarray(simple(data, **options))) for data in images
+        ]
         print(options, "largest difference to Pillow:", max(np.abs(a - b).max() for a, b in pairs))
     half = images[0][: len(images[0]) // 2]
     for strict in (True, False):
