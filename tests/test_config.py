@@ -6,7 +6,7 @@ from dataclasses import fields
 
 import pytest
 
-from dsmixer.config import SECTIONS, Config, field_docs
+from dsmixer.config import SECTIONS, Config, DataConfig, field_docs
 
 
 def test_every_field_has_a_text_and_the_defaults_are_valid():
@@ -14,7 +14,7 @@ def test_every_field_has_a_text_and_the_defaults_are_valid():
         docs = field_docs(section)
         assert list(docs) == [field.name for field in fields(section)]
         assert all(len(text) > 10 for text in docs.values())
-    Config().check()
+    Config(data=DataConfig(root="images")).check()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_every_field_has_a_text_and_the_defaults_are_valid():
         ("data.hflip", 1.5),
         ("data.mean", [0.5]),
         ("data.std", [0.5, 0.0, 0.5]),
-        ("data.name", "parquet"),
+        ("data.root", None),
         ("optim.epochs", 0),
         ("optim.lr", float("nan")),
         ("optim.warmup_epochs", 1000.0),
@@ -36,7 +36,7 @@ def test_every_field_has_a_text_and_the_defaults_are_valid():
     ],
 )
 def test_a_value_that_cannot_work_is_named(key, value):
-    config = Config()
+    config = Config(data=DataConfig(root="images"))
     section, name = key.split(".")
     setattr(getattr(config, section), name, value)
     with pytest.raises(ValueError, match=key.replace(".", r"\.")):

@@ -6,6 +6,8 @@ from dsmixer.cli import Parser, complain
 from dsmixer.cli.progress import bar
 from dsmixer.cli.source import add_source, open_source
 
+SHOWN = 20  # bad files on the console
+
 
 def main(arguments: list[str]) -> int:
     """Pack; returns 0, though bad files were left out, or 1 where nothing could be written; ``ValueError`` else."""
@@ -21,6 +23,7 @@ def main(arguments: list[str]) -> int:
     for note in notes:
         print(f"note: {note}")
 
+    from dsmixer.data.bad import write_bad
     from dsmixer.data.pack import pack
 
     try:
@@ -33,10 +36,14 @@ def main(arguments: list[str]) -> int:
                 workers=asked.workers,
                 advance=advance,
             )
+        if bad:
+            write_bad(out / "bad_files.csv", dict(bad))
     except OSError as error:
         return complain(f"{out} cannot be written: {error.strerror or error}", code=1)
-    for name, reason in bad:
+    for name, reason in bad[:SHOWN]:
         print(f"left out: {name}: {reason}")
+    if bad:
+        print(f"{len(bad):,} bad files were left out; see {out / 'bad_files.csv'}")
     images = sum(len(source.labels) for source in sources.values()) - len(bad)
     shards = sorted(out.glob("*.tar"))
     size = sum(path.stat().st_size for path in shards)

@@ -3,17 +3,16 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+from dsmixer.data.ahead import ahead
 from dsmixer.data.bad import Bad
 from dsmixer.data.decode import decode, header
 from dsmixer.data.source import Source
 
-T = TypeVar("T")
 AHEAD = 16  # images a thread that may be in memory at once
 
 
@@ -51,7 +50,9 @@ def inspect(sources: dict[str, Source], workers: int, advance: Callable[[int], o
     found = Findings()
     first: dict[bytes, tuple[str, int]] = {}
     for split, source in sources.items():
-        for row, look in enumerate(in_threads(partial(look_at, source), len(source.labels), workers)):
+        for row, look in enumerate(
+            ahead(partial(look_at, source), range(len(source.labels)), workers, AHEAD * workers)
+        ):
             found.images += 1
             advance(1)
             if look.bad:
@@ -77,10 +78,3 @@ def look_at(source: Source, row: int) -> Look:
     except ValueError as error:
         return Look(str(error).removeprefix(f"{name}: "))
     return Look("", *header(data), hashlib.blake2b(data, digest_size=16).digest())
-
-
-def in_threads(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
-    """``work`` of 0, 1, ... in order, by threads (Pillow decodes outside the interpreter's lock), few ahead at once."""
-    with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, count, AHEAD * workers):
-            yield from pool.map(work, range(start, min(start + AHEAD * workers, count)))

@@ -10,16 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
+from dsmixer.data.ahead import ahead
 from dsmixer.data.bad import Bad
 from dsmixer.data.decode import decode, header
-from dsmixer.data.inspect import in_threads
-from dsmixer.data.shards import INDEX, make_index, write_index
+from dsmixer.data.shards import CLASSES, INDEX, make_index, write_index
 from dsmixer.data.source import Source
 
 QUALITY = 95  # of the JPEG that a smaller copy becomes
-SUFFIX = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tif"}
+ORDER_SEED = 20261125
+SUFFIX = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "GIF": "gif", "TIFF": "tif"}
 
 
 class Packed(NamedTuple):
@@ -64,33 +66,43 @@ def pack(
     workers: int,
     advance: Callable[[int], object],
 ) -> list[Bad]:
-    """Write every split, in the order of its rows; returns the images that cannot be read, which are left out.
+    """Write every split; returns the images that cannot be read, which are left out.
 
-    Bytes are copied as they are, unless the shorter side is longer than ``resize``. All is made in a folder beside
+    Bytes are copied as they are, unless the shorter side is longer than ``resize``. Images are named by their row, and
+    lie in a fixed random order, for readers that go through a shard from front to back. All is made in a folder beside
     ``out`` and appears there at the end, whole; what a kill leaves is cleared away by the next try.
     """
-    making, bad = out.with_name(f"{out.name}.tmp"), list[Bad]()
+    making, bad, classes = out.with_name(f"{out.name}.tmp"), list[Bad](), sources["train"].classes
+    if odd := [name for name in classes if "\n" in name]:
+        raise ValueError(f"the class {odd[0]!r} has a line break in its name, which {CLASSES} cannot hold")
+    if making.exists() and any(path.suffix not in (".tar", ".json", ".txt", ".tmp") for path in making.iterdir()):
+        raise ValueError(f"{making} is in the way, and not what an earlier try left")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
         files: dict[str, list[str]] = {}
         for split, source in sources.items():
             writer = Writer(making, split, shard_bytes)
-            for row, packed in enumerate(in_threads(partial(_pack, source, resize), len(source.labels), workers)):
+            order = np.random.Generator(np.random.Philox(ORDER_SEED)).permutation(len(source.labels)).tolist()
+            images = ahead(partial(_pack, source, resize), order, workers, 8 * workers)
+            for row, packed in zip(order, images, strict=True):
                 advance(1)
                 if packed.bad:
                     bad.append((source.name(row), packed.bad))
                 else:
                     writer.add(row, packed, int(source.labels[row]))
             writer.close()
+            if not writer.names:
+                raise ValueError(f"not one image of {split} can be read: {bad[-1][0]}: {bad[-1][1]}")
             files[split] = writer.names
-        index = make_index(str(making), files, sources["train"].classes, [])
+        index = make_index(str(making), files, classes, [])
         write_index(str(making / INDEX), index)
+        (making / CLASSES).write_text("".join(f"{name}\n" for name in classes), "utf-8", "surrogateescape")
         (making / "_info.json").write_text(json.dumps({"splits": _for_timm(index)}))
-        for path in making.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+        for path in (*making.iterdir(), making):
+            _sync(path)
         making.rename(out)
+        _sync(out.parent)
     except BaseException:
         shutil.rmtree(making, ignore_errors=True)
         raise
@@ -111,6 +123,15 @@ def _pack(source: Source, resize: int | None, row: int) -> Packed:
     file = io.BytesIO()
     image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3).save(file, "JPEG", quality=QUALITY)
     return Packed("jpg", file.getvalue())
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _for_timm(index: dict[str, Any]) -> dict[str, Any]:

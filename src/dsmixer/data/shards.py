@@ -16,7 +16,7 @@ import numpy as np
 from dsmixer.data.folder import SPLITS, SUFFIXES, listing
 from dsmixer.data.source import MAX_BYTES, Encoded, Source, numbers
 
-INDEX, VERSION = "index.json", 1
+INDEX, CLASSES, VERSION = "index.json", "classes.txt", 1
 MAX_LABEL = 1 << 20  # bytes of a .cls or .json member
 KEY = re.compile(r"((?:.*/)?[^./][^/.]*)\.([^/]+)")  # webdataset's: a sample's members agree up to the first dot
 Table = dict[str, Any]  # of one shard: file, bytes, and the columns names, offsets, sizes, labels
@@ -29,10 +29,13 @@ class ShardImages(Encoded):
         import pyarrow as pa
 
         self.root, self.classes, self.files = root, classes, [table["file"] for table in tables]
-        self.shard = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["names"]) for table in tables])
-        self.names: Any = pa.array([name for table in tables for name in table["names"]], pa.large_string())
-        self.offsets, self.sizes = _column(tables, "offsets"), _column(tables, "sizes")
-        self.labels = _column(tables, "labels")
+        names = [name for table in tables for name in table["names"]]
+        # packed in a random order, for readers that go through a shard from front to back; here as in the source
+        order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+        shard = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["names"]) for table in tables])
+        self.names: Any = pa.array([names[place] for place in order], pa.large_string())
+        self.shard, self.labels = shard[order], _column(tables, "labels")[order]
+        self.offsets, self.sizes = _column(tables, "offsets")[order], _column(tables, "sizes")[order]
 
     def name(self, row: int) -> str:
         """Shard and member."""
@@ -96,14 +99,14 @@ def make_index(root: str, files: dict[str, list[str]], classes: list[str] | None
     splits = {split: [_shard(root, name, notes) for name in names] for split, names in files.items()}
     labels = {split: {label for table in tables for label in table["labels"]} for split, tables in splits.items()}
     numbered = all(label.isascii() and label.isdigit() for label in set.union(*labels.values()))
-    path = os.path.join(root, "classes.txt")
+    path = os.path.join(root, CLASSES)
     if classes is None and numbered and os.path.isfile(path):
-        with open(path, encoding="utf-8") as file:
-            classes = file.read().splitlines()
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            classes = file.read().removesuffix("\n").split("\n")
     if classes is None:
         called = sorted(labels["train"], key=int if numbered else None)
         if numbered:
-            notes.append("classes are called by their numbers; a file classes.txt, one name a line, would name them")
+            notes.append(f"classes are called by their numbers; a file {CLASSES}, one name a line, would name them")
     else:
         called = [str(number) for number in range(len(classes))]
     for split, tables in splits.items():
@@ -114,10 +117,11 @@ def make_index(root: str, files: dict[str, list[str]], classes: list[str] | None
 
 
 def write_index(path: str, index: Table) -> None:
-    """Put it there wholly or not at all."""
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
+    """Put it there wholly or not at all; several processes may."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
         json.dump(index, file, separators=(",", ":"))
-    os.replace(path + ".tmp", path)
+    os.replace(temporary, path)
 
 
 def read_index(path: str) -> Table:
@@ -179,7 +183,7 @@ def _shard(root: str, name: str, notes: list[str]) -> Table:
                     table["offsets"].append(image.offset_data)
                     table["sizes"].append(image.size)
                     table["labels"].append(_label(tar, key, members))
-    except (tarfile.TarError, OSError, EOFError, OverflowError) as error:
+    except (tarfile.TarError, OSError, EOFError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is not a whole tar file: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -188,8 +192,12 @@ def _shard(root: str, name: str, notes: list[str]) -> Table:
 
 def _samples(tar: tarfile.TarFile, notes: list[str], name: str) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """Neighbouring members of one key, by extension; what is no plain file is left out."""
-    key, members, odd = "", {}, 0
+    key, members, odd, before = "", {}, 0, -1
     while (member := tar.next()) is not None:
+        # tarfile before Python 3.11.14 goes in circles where a size is negative (CVE-2025-8194)
+        if member.size < 0 or member.offset <= before:
+            raise ValueError(f"{member.name} has {member.size} bytes")
+        before = member.offset
         match = KEY.fullmatch(member.name)
         if not member.isreg() or member.issparse():
             odd += not member.isdir()

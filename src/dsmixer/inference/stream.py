@@ -1,8 +1,6 @@
 """From inputs to predictions, decoded ahead of the network, with memory that does not grow with their number."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dsmixer.data.ahead import ahead
 from dsmixer.inference.inputs import Input, image_of
 
 if TYPE_CHECKING:
@@ -62,20 +61,6 @@ def predict_stream(
     ready = ahead(prepare, inputs, workers, 2 * batch_size)
     while batch := list(islice(ready, batch_size)):
         yield from answer(model, batch, top_k)
-
-
-def ahead(function: Callable[[Any], Any], items: Iterable[Any], workers: int, window: int) -> Iterator[Any]:
-    """``map`` in order, by threads, with at most ``window`` items begun and not yet taken."""
-    pool, pending = ThreadPoolExecutor(workers, "decode"), deque[Future]()
-    try:
-        for item in items:
-            if len(pending) == window:
-                yield pending.popleft().result()
-            pending.append(pool.submit(function, item))
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def answer(model: "Classifier", batch: list[Ready], top_k: int) -> list[Prediction]:
