@@ -3,7 +3,9 @@
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +14,7 @@ from PIL.ExifTags import Base
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _OPENING = threading.Lock()  # catch_warnings changes the filters of all threads; opening reads a header, so it is short
+T = TypeVar("T")
 
 
 def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -21,6 +24,19 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
     is read from the header and refused above ``max_pixels`` before any pixel is decoded. Pillow only: other decoders
     return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` beginning with ``name``.
     """
+
+    def read(image: Image.Image) -> Image.Image:
+        image.load()
+        return upright(image, mode)
+
+    return guarded(data, name, read, max_pixels)
+
+
+def guarded(data: bytes, name: str, read: Callable[[Image.Image], T], max_pixels: int = MAX_PIXELS) -> T:
+    """What ``read`` makes of an opened image of a known format and size whose pixels are not decoded yet.
+
+    Every failure, in ``read`` as well, is a ``ValueError`` beginning with ``name``.
+    """
     if not data:
         raise ValueError(f"{name}: empty")
     try:
@@ -28,8 +44,7 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
         width, height = image.size
         if width * height > max_pixels:
             raise Image.DecompressionBombError(f"{width}x{height}")
-        image.load()
-        return upright(image, mode)
+        return read(image)
     except Image.DecompressionBombError as error:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise ValueError(f"{name}: the header announces more than {limit}; refused unread ({error})") from error
