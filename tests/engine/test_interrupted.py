@@ -111,7 +111,7 @@ def test_a_changed_configuration_is_not_resumed(stopped, capsys):
     assert "model.drop_path_rate was 0.2" in capsys.readouterr().err
 
 
-def test_the_first_signal_asks_the_second_ends(monkeypatch, capsys):
+def test_a_signal_asks_and_a_ctrl_c_after_it_ends(monkeypatch, capsys):
     import dsmixer.engine.interrupt as module
 
     codes = []
@@ -119,7 +119,8 @@ def test_the_first_signal_asks_the_second_ends(monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGTERM)
-        assert (interrupt.signal, interrupt.exit_code, codes) == (signal.SIGTERM, 143, [])
+        signal.raise_signal(signal.SIGTERM)  # torchrun passes on what a cluster's manager has sent already
+        assert (interrupt.signal, codes) == (signal.SIGTERM, [])
         signal.raise_signal(signal.SIGINT)
         assert codes == [130]
     assert signal.getsignal(signal.SIGTERM) is before

@@ -165,4 +165,9 @@ def test_an_absent_device_is_named(weights):
 def test_a_run_folder_is_its_weights(weights):
     assert dsmixer.load(weights.parent).path == weights
     assert repr(dsmixer.load(weights)) == "<dsm_test, 10 classes, 1x8x8>"
-    assert json.loads(json.dumps(dsmixer.load(weights).about.to_dict())) == {**ABOUT, "num_classes": 10}
+    assert json.loads(json.dumps(dsmixer.load(weights).about.to_dict())) == {
+        **ABOUT,
+        "num_classes": 10,
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+    }

@@ -83,7 +83,7 @@ def test_timm_takes_them_by_name(weights, shipped, monkeypatch):
         "pool_size": found["grid"],
     }
     assert found["pretrained"] == ["dsm_test.tiny_digits"]
-    assert (found["models"], found["default"], found["dtype"]) == (9, "dsm_test", "torch.float32")
+    assert (found["models"], found["default"], found["dtype"]) == (10, "dsm_test", "torch.float32")
     assert (found["seven"], found["same trunk"], found["maps"], found["gray"]) == ([1, 7], True, [True, True], True)
     # timm adds the three channels of the stem in float16, hence 1e-3 there
     assert (found["untagged"], found["untrained tag"]) == ([1000, 4], 2)

@@ -260,10 +260,12 @@ def _cfg(**kwargs: Any) -> dict[str, Any]:
     return {**untrained, **kwargs}
 
 
-# Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224.
+# Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224 (of
+# convnext_zepto_rms for zepto).
 # `dsmixer models` prints them, and which have weights; no ImageNet weights exist yet.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dsm_test": {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
+    "dsm_zepto": {"depths": (2, 2, 4, 2), "dims": (24, 48, 128, 256)},
     "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (32, 72, 160, 320)},
     "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (40, 96, 192, 384)},
     "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (56, 128, 256, 512)},
@@ -293,6 +295,12 @@ default_cfgs = generate_default_cfgs({**_cfgs, **{f"{name}.untrained*": _cfg() f
 def dsm_test(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The smallest: for tests and small images."""
     return _create("dsm_test", pretrained, **kwargs)
+
+
+@register_model
+def dsm_zepto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_zepto_rms: for small images."""
+    return _create("dsm_zepto", pretrained, **kwargs)
 
 
 @register_model

@@ -27,7 +27,8 @@ def pretrained_cfg(path: Path, about: About, reduction: int) -> dict[str, Any]:
         "label_names": tuple(about.class_names),
         "input_size": (about.in_chans, about.image_size, about.image_size),
         "pool_size": (-(-about.image_size // reduction),) * 2,
-        "crop_pct": 1.0,
+        "crop_pct": about.crop_pct,
+        "interpolation": about.interpolation,
         "mean": tuple(about.mean),
         "std": tuple(about.std),
     }

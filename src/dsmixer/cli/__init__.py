@@ -70,5 +70,6 @@ def complain(message: str, code: int = 2) -> int:
         import traceback
 
         traceback.print_exc()
-    print("dsmixer: error: " + " ".join(message.split()), file=sys.stderr)
+    rank = os.environ.get("RANK", "0")  # one of several processes says which it is
+    print("dsmixer: error: " + (f"rank {rank}: " * (rank != "0")) + " ".join(message.split()), file=sys.stderr)
     return code

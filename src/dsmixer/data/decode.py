@@ -3,14 +3,18 @@
 import io
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _OPENING = threading.Lock()  # catch_warnings changes the filters of all threads; opening reads a header, so it is short
+T = TypeVar("T")
 
 
 def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -20,6 +24,19 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
     is read from the header and refused above ``max_pixels`` before any pixel is decoded. Pillow only: other decoders
     return half-gray pictures, or crash, where Pillow raises. Every failure is a ``ValueError`` beginning with ``name``.
     """
+
+    def read(image: Image.Image) -> Image.Image:
+        image.load()
+        return upright(image, mode)
+
+    return guarded(data, name, read, max_pixels)
+
+
+def guarded(data: bytes, name: str, read: Callable[[Image.Image], T], max_pixels: int = MAX_PIXELS) -> T:
+    """What ``read`` makes of an opened image of a known format and size whose pixels are not decoded yet.
+
+    Every failure, in ``read`` as well, is a ``ValueError`` beginning with ``name``.
+    """
     if not data:
         raise ValueError(f"{name}: empty")
     try:
@@ -27,8 +44,7 @@ def decode(data: bytes, mode: str, name: str, max_pixels: int = MAX_PIXELS) -> I
         width, height = image.size
         if width * height > max_pixels:
             raise Image.DecompressionBombError(f"{width}x{height}")
-        image.load()
-        return upright(image, mode)
+        return read(image)
     except Image.DecompressionBombError as error:
         limit = f"{max_pixels / 1e6:g} megapixels"
         raise ValueError(f"{name}: the header announces more than {limit}; refused unread ({error})") from error
@@ -49,7 +65,8 @@ def header(data: bytes) -> tuple[str, tuple[int, int]]:
 def upright(image: Image.Image, mode: str) -> Image.Image:
     """A decoded image as the network's transform expects it: EXIF applied, 8 bits a channel, "RGB" or "L"."""
     with suppress(Exception):  # whatever damaged EXIF raises: the pixels are there, and stand as they lie
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(Base.Orientation, 1) != 1:  # exif_transpose copies what it need not turn
+            image = ImageOps.exif_transpose(image)
     return _eight_bits(image, mode)
 
 
@@ -72,4 +89,4 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
         raise ValueError("floating-point pixels have no agreed range; convert to 8 or 16 bits")
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

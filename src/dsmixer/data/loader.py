@@ -1,5 +1,6 @@
 """Batches whose content is a function of (seed, epoch, position), for any number of workers and from any step on."""
 
+import multiprocessing
 import signal
 from collections.abc import Iterator
 from itertools import islice
@@ -16,7 +17,9 @@ from dsmixer.data.seeds import REPLACEMENT, SAMPLE, borrowed_generators, counted
 from dsmixer.data.splits import Split
 from dsmixer.data.transforms import Transform
 
-Key = tuple[int, int]  # (epoch, position in the split): all that a sample depends on, beside the run's seed
+# (epoch, position in the split): all that a sample depends on, beside the run's seed. Positions beyond the split are
+# its images once more, augmented anew.
+Key = tuple[int, int]
 TRIES = 16  # images of a class that are tried in place of one that cannot be read
 
 
@@ -28,23 +31,36 @@ class Batch(NamedTuple):
     rows: Tensor
     bad: tuple[Bad, ...] = ()
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """On another device, without waiting for the copy; rows stay, they are only ever printed."""
-        images, targets = (part.to(device, non_blocking=True) for part in (self.images, self.targets))
-        return self._replace(images=images, targets=targets)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        images = self.images.to(device, non_blocking=True, memory_format=layout)
+        return self._replace(images=images, targets=self.targets.to(device, non_blocking=True))
 
 
 class CountedBatches:
     """The batches of a whole run as lists of (epoch, position), beginning anywhere.
 
     Because a sample carries its epoch, workers live through all epochs and a resumed run starts at batch ``start``
-    without replaying any. Every epoch drops the remainder that does not fill a batch.
+    without replaying any. Every epoch drops the remainder that does not fill a batch. With ``repeats`` an epoch is as
+    long as without, but shows 1 / repeats of the images, each that many times in a row (Hoffer et al. 2020).
     """
 
     def __init__(
-        self, count: int, batch_size: int, *, batches_per_epoch: int, epochs: int, seed: int, start: int
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        batches_per_epoch: int,
+        epochs: int,
+        seed: int,
+        start: int,
+        repeats: int = 1,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
+        self.repeats, self.rank, self.world = repeats, rank, world
         self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -52,14 +68,33 @@ class CountedBatches:
         return self.stop - self.start
 
     def batch(self, number: int) -> list[Key]:
-        """The samples of one batch of the run."""
+        """This process's samples of one batch of the run."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self.count, self.seed, epoch)
-        return [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+            self._epoch, self._order = epoch, repeated(epoch_order(self.count, self.seed, epoch), self.repeats)
+        keys = [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+        return share(keys, self.rank, self.world)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return map(self.batch, range(self.start, self.stop))
+
+
+def repeated(order: np.ndarray, repeats: int) -> np.ndarray:
+    """An epoch of the same length in which each position comes ``repeats`` times, n higher every time."""
+    copy = np.arange(len(order)) % repeats * len(order)
+    return np.repeat(order, repeats)[: len(order)] + copy
+
+
+def share(keys: list[Key], rank: int, world: int) -> list[Key]:
+    """One process's equal part of a batch: as much from its beginning as, mirrored, from its end.
+
+    timm's mixup pairs the first with the last, the second with the last but one: so both of a pair are in one part,
+    and there they are again each other's mirror image. An odd part has one from the middle.
+    """
+    half, odd = divmod(len(keys) // world, 2)
+    first, last = rank * half, len(keys) - rank * half
+    middle = world * half + rank
+    return keys[first : first + half] + keys[middle : middle + odd] + keys[last - half : last]
 
 
 class Images(Dataset):
@@ -74,6 +109,10 @@ class Images(Dataset):
 
     def __len__(self) -> int:
         return len(self.split.rows)
+
+    def row(self, position: int) -> int:
+        """The row of the source at a position of the split, or beyond it."""
+        return int(self.split.rows[position % len(self.split.rows)])
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch at once: the generators are put back once, not after every sample."""
@@ -90,7 +129,7 @@ class Images(Dataset):
 
     def _read(self, key: Key, bad: list[Bad]) -> tuple[int, Image.Image] | None:
         """Row and image of a sample or of its replacement; those that cannot be read are added to ``bad``."""
-        row = int(self.split.rows[key[1]])
+        row = self.row(key[1])
         for candidate in (row, *self._replacements(key, row)) if self.replace else (row,):
             try:
                 return candidate, self.split.source.image(candidate, self.mode)
@@ -114,6 +153,13 @@ def _calm_worker(_: int) -> None:
     """Ctrl-C and a job's SIGTERM reach the whole process group; workers leave the first to the training process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
+
+
+def end_workers() -> None:
+    """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would take their end for an accident
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 class Feed:
@@ -167,13 +213,22 @@ class Feed:
     def _in_flight(self, number: int) -> str:
         """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
         ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
-        rows = [int(self.images.split.rows[position]) for keys in ahead for _, position in keys]
+        rows = [self.images.row(position) for keys in ahead for _, position in keys]
         return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 
 
-def in_order(count: int, batch_size: int) -> list[list[Key]]:
-    """Batches for an evaluation: everything once, in order, the last one short."""
-    return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:
+    """One process's batches of an evaluation: over all processes everything once, and as many batches on each.
+
+    ``batch_size`` is that of all processes together. ``ValueError`` for fewer images than processes.
+    """
+    if world == 1:
+        return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+    if count < world:
+        raise ValueError(f"{count} images are too few for {world} processes to evaluate; start at most {count}")
+    rounds = min(-(-count // batch_size), count // world)  # the second, so that no part is empty
+    parts = np.array_split(np.arange(count), rounds * world)
+    return [[(0, int(i)) for i in part] for part in parts[rank::world]]
 
 
 def _already_a_batch(batch: Any) -> Any:

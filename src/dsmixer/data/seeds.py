@@ -26,6 +26,17 @@ def seed_generators(value: int) -> None:
     torch.default_generator.manual_seed(value)
 
 
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """The generators of one training step on one of several processes.
+
+    Python's and NumPy's, from which mixup draws, are the same on all: the pairs of a batch share its mix. PyTorch's
+    differ: two processes that drop paths drop others.
+    """
+    common = counted_seed(seed, STEP, step)
+    seed_generators(common)
+    torch.manual_seed(counted_seed(seed, STEP, step, rank) if rank else common)  # every GPU's as well
+
+
 @contextmanager
 def borrowed_generators() -> Iterator[None]:
     """Inside, the CPU generators may be seeded at will; afterwards they stand where they stood.

@@ -75,7 +75,7 @@ class Checkpoints:
         self.folder, self.warn = folder, warn
         folder.mkdir(parents=True, exist_ok=True)
         for stray in folder.glob("*" + TEMPORARY):  # left by a kill in the middle of a save
-            stray.unlink()
+            stray.unlink(missing_ok=True)  # another process may be here too
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
         """Write the state after ``step`` and drop what is neither among the last two nor the ``best`` step."""

@@ -59,8 +59,7 @@ def give_back(folder: Path) -> None:
 def empty_folder(folder: Path) -> None:
     """Make the folder, without the remains of an earlier run; files that are not ours stay."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in MADE_HERE:
-        path = folder / name
+    for path in [*(folder / name for name in MADE_HERE), *folder.glob("nan-*[0-9]")]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:

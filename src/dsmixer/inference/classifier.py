@@ -55,7 +55,7 @@ class Classifier:
         self.network = network.to(device).eval()
         self.about, self.path, self.device, self.precision = about, path, device, precision
         self.classes = about.class_names
-        self.transform = eval_transform(about.image_size, about.mean, about.std)
+        self.transform = eval_transform(about.image_size, about.mean, about.std, about.crop_pct, about.interpolation)
 
     def __repr__(self) -> str:
         about, side = self.about, self.about.image_size

@@ -85,7 +85,8 @@ def evaluate(
     places = outputs(split, model.classes)
 
     def judge(side: int) -> tuple[Evaluation, dict[str, float]]:
-        transform = eval_transform(side, model.about.mean, model.about.std)
+        about = model.about
+        transform = eval_transform(side, about.mean, about.std, about.crop_pct, about.interpolation)
         evaluation = Evaluation(model.classes, lambda row: split.source.image(row, model.about.mode))
         plan = in_order(len(split.rows), batch_size)
         feed = Feed(Images(split, model.about.mode, transform, 0), plan, workers, worker_timeout, bad)

@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from dsmixer.data.loader import Batch
 from dsmixer.tasks.base import Task
+from dsmixer.tasks.training_loss import TrainingLoss
 
 if TYPE_CHECKING:
     from dsmixer.tasks.pictures import Cell
@@ -21,44 +22,34 @@ if TYPE_CHECKING:
 class Classification(Task):
     """Single-label classification.
 
-    ``mixup`` and ``cutmix`` are alphas, 0 for off; mixing draws from the global generators, which the engine seeds by
-    the step. ``picture`` gives the image of a row for the sheet of predictions.
+    ``picture`` gives the image of a row for the sheet of predictions. Without ``training`` there is no ``loss``.
     """
 
     def __init__(
         self,
         classes: list[str],
         *,
-        label_smoothing: float,
-        mixup: float,
-        cutmix: float,
+        training: TrainingLoss | None,
         picture: Callable[[int], Image.Image],
         preprocessing: dict[str, Any],
         choose_within: float,
     ) -> None:
-        self.classes, self.label_smoothing, self.picture = classes, label_smoothing, picture
+        self.classes, self.training, self.picture = classes, training, picture
         self.preprocessing, self.choose_within = preprocessing, choose_within
-        self.mix = None
-        if mixup or cutmix:
-            from timm.data.mixup import Mixup
-
-            self.mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=len(classes))
-        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False)
-        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
+        # not synchronised by torchmetrics on their own: `merge` says when
+        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False, sync_on_compute=False)
+        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=False)
         self.reset()
 
+    def at_epoch(self, epoch: int) -> None:
+        """Mixing may end."""
+        if self.training:
+            self.training.at_epoch(epoch)
+
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy; under mixup the accuracy counts the heavier label."""
-        images, targets = batch.images, batch.targets
-        if self.mix is None:
-            logits = model(images)
-            loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        else:
-            images, mixed = self.mix(images, targets)
-            logits, targets = model(images), mixed.argmax(1)
-            loss = cross_entropy(logits, mixed)
-        accuracy = (logits.detach().argmax(1) == targets).float().mean()
-        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+        """That of ``TrainingLoss``."""
+        assert self.training
+        return self.training(model, batch)
 
     def reset(self) -> None:
         """Forget the evaluation."""
@@ -66,6 +57,16 @@ class Classification(Task):
         self.confusion.reset()
         self.loss_sum = 0.0
         self.seen: list[Tensor] = []  # a (4, B) block a batch: row, target, prediction, confidence
+
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Blocks of all processes, by row, and the counts made from them."""
+        seen = torch.cat(gather(torch.cat(self.seen, 1)), 1)
+        loss_sum = float(torch.stack(gather(torch.tensor([[self.loss_sum]], dtype=torch.float64))).sum())
+        self.reset()
+        self.loss_sum, self.seen = loss_sum, [seen[:, seen[0].argsort()]]
+        _, targets, predicted, _ = self.seen[0].long()
+        self.accuracy.update(predicted, targets)
+        self.confusion.update(predicted, targets)
 
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Predict a batch and keep what was predicted."""

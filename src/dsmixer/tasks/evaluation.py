@@ -24,9 +24,7 @@ class Evaluation(Classification):
         self.top5 = MulticlassAccuracy(len(classes), top_k=5, average="micro") if len(classes) > 5 else None
         super().__init__(
             classes,
-            label_smoothing=0.0,
-            mixup=0.0,
-            cutmix=0.0,
+            training=None,
             picture=picture,
             preprocessing={},
             choose_within=0.0,

@@ -22,8 +22,8 @@ class Cell(NamedTuple):
     color: str = UNJUDGED
 
 
-def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
-    """Counts (true, predicted) as a picture, colored by the share of the true class."""
+def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, *, counts: bool = True) -> None:
+    """Counts (true, predicted) as a picture, colored by the share of the true class; or that share in percent."""
     count = len(classes)
     figure = _figure(min(3 + 0.45 * count, 12), min(2.6 + 0.42 * count, 11))
     axes = figure.add_subplot()
@@ -35,10 +35,10 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path) -> None:
         axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
         axes.set_yticks(range(count), classes)
         for i, j in zip(*np.nonzero(matrix), strict=True):
-            axes.text(
-                j, i, str(matrix[i, j]), ha="center", va="center", color="white" if share[i, j] > 0.5 else "black"
-            )
-    axes.set_title(f"{np.trace(matrix)} of {matrix.sum()} right")
+            text = str(matrix[i, j]) if counts else f"{100 * share[i, j]:.0f}"
+            axes.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
+    right, total = np.trace(matrix), matrix.sum()
+    axes.set_title(f"{right} of {total} right" if counts else f"{100 * right / max(total, 1):.1f} % right; cells in %")
     figure.savefig(path, dpi=100)
 
 

@@ -22,6 +22,8 @@ class About:
     in_chans: int
     mean: list[float]
     std: list[float]
+    crop_pct: float = 1.0
+    interpolation: str = "bicubic"
 
     @property
     def num_classes(self) -> int:
@@ -55,13 +57,13 @@ def read_about(path: Path) -> About:
     """The metadata, checked; ``ValueError`` where a file does not say, or not sensibly, how to use it."""
     found = metadata(path)
     names = list(About.__dataclass_fields__)
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in found and not hasattr(About, name)]
     if missing:
         raise ValueError(
             f"{path} does not say its {', '.join(missing)}: only weights that `dsmixer train` wrote can be used alone"
         )
     try:
-        values: dict[str, Any] = {name: json.loads(found[name]) for name in names[1:]}
+        values: dict[str, Any] = {name: json.loads(found[name]) for name in names[1:] if name in found}
         about = About(architecture=found["architecture"], **values)
         wrong = _wrong(about)
     except (ValueError, TypeError, RecursionError) as error:
@@ -80,6 +82,8 @@ def _wrong(about: About) -> str | None:
         "class_names": isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names),
         "image_size": isinstance(about.image_size, int) and 1 <= about.image_size <= 16384,
         "in_chans": about.in_chans in (1, 3),
+        "crop_pct": isinstance(about.crop_pct, int | float) and 0 < about.crop_pct <= 1,
+        "interpolation": about.interpolation in ("bicubic", "bilinear"),
         **{name: len(values) == about.in_chans and all(map(math.isfinite, values)) for name, values in scales.items()},
     }
     if good["std"] and min(about.std) <= 0:
