@@ -14,8 +14,10 @@ import io
 import os
 import platform
 import random
+import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from PIL import Image, features
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from dsmixer.data.decode import decode
+from dsmixer.data.pack import pack
 from dsmixer.data.splits import open_data
 from dsmixer.data.transforms import Transform, flip
 
@@ -121,6 +124,43 @@ def stored(name: str, count: int) -> Images:
     return [source.read(row) for row in range(0, len(source.labels), len(source.labels) // count)][:count]
 
 
+Row = tuple[str, str, float]
+
+
+def small_images(name: str, images: Images, transform: Transform, repeats: int) -> list[Row]:
+    """What a cache of decoded images would save, and what would remain."""
+    pixels = [decode(data, "RGB", "it") for data in images]
+    ways = {
+        "decode()": lambda: [decode(data, "RGB", "it") for data in images],
+        "crop alone": lambda: [transform(image) for image in pixels],
+    }
+    return [(name, way, microseconds(work, len(images), repeats)) for way, work in ways.items()]
+
+
+def reading(images: Images, repeats: int) -> list[Row]:
+    """The encoded bytes of every image, in random order, from files of their own and from a shard; all in the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "folder/class")
+        for number, data in enumerate(images * 8):
+            path = root.with_name(f"class{number % 4}") / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        sources = open_data("folder", str(root.parent))[0]
+        pack(sources, Path(folder, "out"), shard_bytes=10**9, resize=None, workers=1, advance=lambda _: None)
+        rows = []
+        packed = open_data("shards", f"{folder}/out")[0]
+        for name, source in (("class folders", sources["train"]), ("shards", packed["train"])):
+            order = np.random.default_rng(0).permutation(len(source.labels)).tolist()
+            work = partial(lambda source, order: [source.read(row) for row in order], source, order)
+            rows.append(("reading 500x375", name, microseconds(work, len(order), repeats)))
+    return rows
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
@@ -129,16 +169,14 @@ def main() -> None:
     frames = scenes(64)
     usual = [jpeg(frame.resize((500, 375), Image.Resampling.BICUBIC)) for frame in frames]
     large = [jpeg(mosaic(frames[shift:] + frames[:shift])) for shift in (0, 7, 19, 31)]
-    rows = []
+    rows: list[Row] = []
     for name, images, small, again in (("500x375", usual, 256, repeats), ("3840x2880", large, 448, 2)):
         packed = [resized(data, 256) for data in images]
         for way, work in contenders(images, packed, small).items():
             rows.append((name, way, microseconds(work, len(images), again)))
     for name, side in (("cifar10", 32), ("tiny-imagenet-100", 64)):
-        images, transform = stored(name, 512), pipeline(side)
-        pixels = [decode(data, "RGB", "it") for data in images]
-        rows.append((name, "decode()", microseconds(lambda: [decode(d, "RGB", "it") for d in images], 512, repeats)))
-        rows.append((name, "crop alone", microseconds(lambda: [transform(p) for p in pixels], 512, repeats)))
+        rows += small_images(name, stored(name, 512), pipeline(side), repeats)
+    rows += reading(usual, repeats)
     with (Path(__file__).parent / "results.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["images", "way", "microseconds", "images_per_second"])
@@ -147,9 +185,8 @@ def main() -> None:
             print(f"{name:<18} {way:<44} {cost:>10,.0f} us {1e6 / cost:>9,.1f} images/s")
     sizes = {name: sum(map(len, images)) / len(images) / 1e3 for name, images in (("500x375", usual), ("large", large))}
     print({name: f"{size:.0f} kB" for name, size in sizes.items()})
-    print(
-        f"Pillow {PIL.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}, Python {platform.python_version()}"
-    )
+    turbo = features.version("libjpeg_turbo")
+    print(f"Pillow {PIL.__version__}, libjpeg-turbo {turbo}, Python {platform.python_version()}, {processor()}")
     compare(usual)
 
 
