@@ -60,6 +60,8 @@ class DataConfig:
     """Seconds to wait for a batch from the workers before giving up."""
     max_bad: float = 0.001
     """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
+    cache: Literal["none", "memory"] = "none"
+    """memory decodes every image once, before training, and keeps the pixels: small images load twice as fast."""
     crop_pct: float = 1.0
     """Share of the shorter side that the middle square of an evaluated image keeps; on ImageNet often 0.875."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -178,36 +180,7 @@ class RunConfig:
 
 
 @dataclass
-class Settings:
-    """Options of a verb that is no run."""
-
-    def check(self) -> None:
-        """Raise ``ValueError``, naming the option, what it got and what would work."""
-
-
-@dataclass
-class PackConfig(Settings):
-    """How `dsmixer pack` writes shards."""
-
-    shard_size: float = 256.0
-    """Megabytes of a shard."""
-    resize: int = 0
-    """Images whose shorter side has more pixels than this become JPEGs in which it has as many; 0 keeps all bytes."""
-    workers: int = 4
-    """Threads that read and decode."""
-
-    def check(self) -> None:
-        """As above."""
-        if not 0 < self.shard_size < 8000:
-            raise ValueError(f"--shard-size is {self.shard_size:g}, but it must be above 0 and below 8000 megabytes")
-        if not 0 <= self.resize <= 16384:
-            raise ValueError(f"--resize is {self.resize}, but it must be a number of pixels up to 16384, or 0")
-        if self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}, but it must be at least 1")
-
-
-@dataclass
-class InferenceConfig(Settings):
+class InferenceConfig:
     """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
 
     batch_size: int = 64
@@ -220,7 +193,7 @@ class InferenceConfig(Settings):
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
 
     def check(self) -> None:
-        """As above."""
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
         for name, least in (("batch_size", 1), ("threads", 0)):
             if getattr(self, name) < least:
                 raise ValueError(

@@ -113,8 +113,7 @@ def test_a_bad_training_image_is_replaced_by_one_of_its_class_whoever_reads_it(d
 def test_an_evaluation_leaves_bad_images_out_and_counts_them(dirty):
     split, bad = open_splits("auto", str(dirty), 0.2).test, BadFiles(None, 1, 6, lambda _: None)
     images = Images(split, "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
-    rows = [batch.rows.tolist() for batch in Feed(images, in_order(6, 1), 0, 0, bad)]
-    assert rows == [[0], [], [2], [3], [4], [5]]  # an empty batch too, so that processes stay in step
+    assert [batch.rows.tolist() for batch in Feed(images, in_order(6, 1), 0, 0, bad)] == [[0], [], [2], [3], [4], [5]]
     assert list(bad.reasons.items()) == [("test/ant/ant-1.png", "empty")]
     with pytest.raises(DataError, match=r"^test/ant/ant-1.png: empty$"):
         list(Feed(images, in_order(6, 4), 0, 0))
@@ -148,6 +147,19 @@ def test_bad_files_are_told_once_written_down_and_counted_across_sessions(tmp_pa
     assert path.read_text().splitlines() == [
         "name,reason", '"a, ""b"".jpg",empty', "c: d.jpg,not an image", "e.jpg,empty", "f.jpg,empty",
     ]  # fmt: skip
+
+
+def test_processes_that_share_a_run_share_the_list_and_the_budget(tmp_path):
+    path = tmp_path / "bad_files.csv"
+    one, two = (BadFiles(path, 0.5, 6, lambda _: None) for _ in range(2))
+    one.add([("a.jpg", "empty")])
+    two.add([("b.jpg", "empty")])
+    one.add([("b.jpg", "empty"), ("c.jpg", "empty")])
+    assert path.read_text().splitlines() == ["name,reason", "a.jpg,empty", "b.jpg,empty", "c.jpg,empty"]
+    with pytest.raises(DataError, match=r"^4 of 6 images cannot be read"):
+        two.add([("d.jpg", "empty")])
+    one.recall()
+    assert len(one) == 4
 
 
 def test_nothing_is_allowed_where_nothing_is_said_to_be(tmp_path):

@@ -180,6 +180,6 @@ def test_a_mixture_is_not_guessed_at(root):
 def test_the_opening_lines_say_what_was_found(root):
     lines = list(describe(open_splits("auto", str(root), 0.2)))
     assert lines[0] == "data: 12 train, 3 val, 3 test images of 3 classes (ant, bee, moths)"
-    assert lines[1].startswith("12 looked at: 20x16 to ")
+    assert lines[1].startswith("12 looked at: 20x16 to 24x20, median ")
     assert lines[1].endswith("; smallest class: bee, 3 training images")
     assert lines[2] == "note: test has no images of 1 of the 3 classes (ant)"

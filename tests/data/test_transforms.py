@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import label
 
 from dsmixer.data.seeds import seed_generators
-from dsmixer.data.transforms import affine, eval_transform, shifted_crop, train_transform
+from dsmixer.data.transforms import Transform, affine, eval_transform, shifted_crop, train_transform
 
 OFF = {
     "crop_pct": 1.0,
@@ -107,6 +107,18 @@ def test_the_highest_magnitude_of_rand_augment_is_survived():
     for seed in range(40):  # posterize is one of 15 operations: some of these ask for 0 bits
         seed_generators(seed)
         assert transform(image).isfinite().all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_the_tensor_is_scaled_and_shifted_channel_by_channel(mode):
+    array = np.random.default_rng(0).integers(0, 255, (5, 7, 3)[: 3 if mode == "RGB" else 2], np.uint8)
+    mean, std = [0.4, 0.5, 0.6][: len(mode)], [0.1, 0.2, 0.3][: len(mode)]
+    pixels = Transform([], mean, std)(Image.fromarray(array))
+    expected = array.reshape(5, 7, -1).transpose(2, 0, 1) / 255
+    for channel, (plane, m, s) in enumerate(zip(expected, mean, std, strict=True)):
+        assert np.allclose(pixels[channel].numpy(), (plane - m) / s, atol=1e-6)
+    assert pixels.dtype == torch.float32
+    assert pixels.is_contiguous()
 
 
 def ramp(width, height):

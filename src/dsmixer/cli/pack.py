@@ -1,42 +1,39 @@
-"""`dsmixer pack`: a data set of any layout as tar shards with an index."""
+"""`dsmixer pack`: any data set as tar shards with an index."""
 
 from pathlib import Path
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.progress import bar
-from dsmixer.cli.settings import add_settings, read_settings
-from dsmixer.config import PackConfig
-from dsmixer.data.bad import write_bad
-from dsmixer.data.digits import Digits
-from dsmixer.data.pack import pack
-from dsmixer.data.source import Source
-from dsmixer.data.splits import open_data
+from dsmixer.cli.source import add_source, open_source
 
-SHOWN = 10  # names on the console; bad_files.csv has all
+SHOWN = 20  # bad files on the console
 
 
 def main(arguments: list[str]) -> int:
-    """Pack; returns 0, also where images were left out, which it lists; 1 where writing fails."""
+    """Pack; returns 0, though bad files were left out, or 1 where nothing could be written; ``ValueError`` else."""
     asked = _parser().parse_args(arguments)
-    settings = read_settings(asked, PackConfig)
+    for name in ("shard_size", "resize"):
+        value = getattr(asked, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {value}, but it must be at least 1")
     out = Path(asked.out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out} {'is a file' if out.is_file() else 'is not empty'}; give a new folder")
-    if asked.data == "digits":
-        sources, notes = dict[str, Source](train=Digits()), []
-    else:
-        sources, notes = open_data(asked.name, asked.data, asked.allow_outside)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists; give a folder that does not, or is empty")
+    sources, notes = open_source(asked)
     for note in notes:
         print(f"note: {note}")
-    total = sum(len(source.labels) for source in sources.values())
+
+    from dsmixer.data.bad import write_bad
+    from dsmixer.data.pack import pack
+
     try:
-        with bar(total) as advance:
+        with bar(sum(len(source.labels) for source in sources.values())) as advance:
             bad = pack(
                 sources,
                 out,
-                shard_bytes=round(settings.shard_size * 1_000_000),
-                resize=settings.resize or None,
-                workers=settings.workers,
+                shard_bytes=asked.shard_size * 1_000_000,
+                resize=asked.resize,
+                workers=asked.workers,
                 advance=advance,
             )
         if bad:
@@ -45,28 +42,26 @@ def main(arguments: list[str]) -> int:
         return complain(f"{out} cannot be written: {error.strerror or error}", code=1)
     for name, reason in bad[:SHOWN]:
         print(f"left out: {name}: {reason}")
-    sizes = [path.stat().st_size for path in out.glob("*.tar")]
-    print(
-        f"{total - len(bad):,} images of {len(sources['train'].classes):,} classes in {len(sizes):,} shards, "
-        f"{sum(sizes) / 1e6:,.1f} MB" + (f"; {len(bad):,} cannot be read, see {out / 'bad_files.csv'}" if bad else "")
-    )
-    print(f"use them with: --data.root {out}")
+    if bad:
+        print(f"{len(bad):,} bad files were left out; see {out / 'bad_files.csv'}")
+    images = sum(len(source.labels) for source in sources.values()) - len(bad)
+    shards = sorted(out.glob("*.tar"))
+    size = sum(path.stat().st_size for path in shards)
+    print(f"{images:,} images in {len(shards)} shards of {size / 1e6:,.1f} MB: dsmixer train ... --data.root {out}")
     return 0
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="dsmixer pack",
-        usage="dsmixer pack DATA OUT [options]",
-        description="Every split as tar shards in the WebDataset layout, with an index to read them in any order. "
-        "Images that cannot be read are left out and listed.",
+        description="Copy every image of a data set into tar shards in the WebDataset layout, with an index for random "
+        "access. Bad files are left out and named. OUT appears at the end, whole.",
         allow_abbrev=False,
     )
-    parser.add_argument("data", metavar="DATA", help="a folder of images in any layout, or digits")
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+    add_source(parser)
+    parser.add_argument("out", metavar="OUT", help="folder to make")
     parser.add_argument(
-        "--name", default="auto", choices=("auto", "folder", "parquet", "shards", "csv"), help="the layout"
+        "--shard-size", type=int, default=256, metavar="MB", help="largest size of a shard (default: %(default)s)"
     )
-    parser.add_argument("--allow-outside", action="store_true", help="a CSV file may name images outside its folder")
-    add_settings(parser, PackConfig)
+    parser.add_argument("--resize", type=int, metavar="SIDE", help="make the shorter side at most this long (JPEG, 95)")
     return parser

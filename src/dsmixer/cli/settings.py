@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from dsmixer.cli import Parser
-from dsmixer.config import Settings, field_docs
+from dsmixer.config import InferenceConfig, field_docs
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound=InferenceConfig)
 
 
-def add_settings(parser: Parser, kind: type[Settings]) -> None:
+def add_settings(parser: Parser, kind: type[InferenceConfig]) -> None:
     """One option for each field, those it inherits first."""
     hints, defaults = get_type_hints(kind), kind()
     docs = {name: text for base in reversed(kind.__mro__[:-1]) for name, text in field_docs(base).items()}

@@ -18,6 +18,7 @@ FREE = {
     "data.workers",
     "data.worker_timeout",
     "data.max_bad",
+    "data.cache",
     "run.device",
     "run.strategy",
     "run.process_timeout",

@@ -139,6 +139,7 @@ def build(
     from torch.amp import GradScaler
 
     from dsmixer.data.bad import BadFiles
+    from dsmixer.data.cache import in_memory
     from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
@@ -157,6 +158,8 @@ def build(
     splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
     for line in describe(splits):
         console.say(line)
+    mode = "L" if data.in_chans == 1 else "RGB"
+    splits = in_memory(splits, mode) if data.cache == "memory" else splits
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
     if not steps_per_epoch:
         raise ValueError(
@@ -188,7 +191,6 @@ def build(
             shard(part, group, device)
     if run.compile:
         model.compile()
-    mode = "L" if data.in_chans == 1 else "RGB"
     augment, plain = transforms(data)
     used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
     preprocessing = {name: getattr(data, name) for name in used}

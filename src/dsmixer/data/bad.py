@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 Bad = tuple[str, str]  # what a person calls the image, and why it cannot be read
+HEADING = ("name", "reason")
 SHOWN = 10  # names on the console; the file has all
 
 
@@ -17,7 +18,8 @@ class DataError(RuntimeError):
 class BadFiles:
     """The bad files of a run: names and reasons, also in ``path``, from where a resumed run goes on counting.
 
-    More than the share ``max_bad`` of ``images`` is a ``DataError``. ``warn`` receives a line for each of the first.
+    The processes that share a run share the file: each looks into it before it adds a line. More than the share
+    ``max_bad`` of ``images`` is a ``DataError``. ``warn`` receives a line for each of the first.
     """
 
     def __init__(self, path: Path | None, max_bad: float, images: int, warn: Callable[[str], None]) -> None:
@@ -28,15 +30,17 @@ class BadFiles:
         return len(self.reasons)
 
     def recall(self) -> None:
-        """What an earlier session wrote down; a last line that a kill cut short is dropped."""
+        """What an earlier session, or another process, wrote down; a line that a kill cut short is dropped."""
         if self.path is not None and self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                self.reasons = {row[0]: row[1] for row in list(csv.reader(file))[1:] if len(row) == 2}
+            self.reasons |= _read(self.path)
             write_bad(self.path, self.reasons)
 
     def add(self, found: Iterable[Bad]) -> None:
         """Write down what was not known."""
-        for name, reason in found:
+        new = {name: reason for name, reason in found if name not in self.reasons}
+        if new and self.path is not None and self.path.is_file():
+            self.reasons |= _read(self.path)
+        for name, reason in new.items():
             if name not in self.reasons:
                 self._add(name, reason)
         if len(self) > self.max_bad * self.images:
@@ -50,11 +54,9 @@ class BadFiles:
 
     def _add(self, name: str, reason: str) -> None:
         self.reasons[name] = reason
-        if self.path is not None and len(self) == 1:
-            write_bad(self.path, self.reasons)
-        elif self.path is not None:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                csv.writer(file, lineterminator="\n").writerow([name, reason])
+        if self.path is not None:
+            with self.path.open("ab", buffering=0) as file:  # a line is one write, at the end, whoever else writes
+                file.write(_lines([(name, reason)] if file.tell() else [HEADING, (name, reason)]))
         if len(self) <= SHOWN:
             self.warn(f"left out: {name}: {reason}")
         elif len(self) == SHOWN + 1:
@@ -62,9 +64,18 @@ class BadFiles:
 
 
 def write_bad(path: Path, reasons: dict[str, str]) -> None:
-    """The table (name, reason), wholly or not at all."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("name", "reason"), *reasons.items()])
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text.getvalue(), encoding="utf-8")
+    """The table (name, reason), wholly or not at all; several processes may."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(_lines([HEADING, *reasons.items()]))
     os.replace(temporary, path)
+
+
+def _lines(rows: Iterable[Bad]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _read(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row[0]: row[1] for row in csv.reader(file) if len(row) == 2 and tuple(row) != HEADING}

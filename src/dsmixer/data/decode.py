@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -64,7 +65,8 @@ def header(data: bytes) -> tuple[str, tuple[int, int]]:
 def upright(image: Image.Image, mode: str) -> Image.Image:
     """A decoded image as the network's transform expects it: EXIF applied, 8 bits a channel, "RGB" or "L"."""
     with suppress(Exception):  # whatever damaged EXIF raises: the pixels are there, and stand as they lie
-        image = ImageOps.exif_transpose(image)
+        if image.getexif().get(Base.Orientation, 1) != 1:  # exif_transpose copies what it need not turn
+            image = ImageOps.exif_transpose(image)
     return _eight_bits(image, mode)
 
 
@@ -87,4 +89,4 @@ def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
         raise ValueError("floating-point pixels have no agreed range; convert to 8 or 16 bits")
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

@@ -1,5 +1,6 @@
 """What was found, in a few lines, before anything is trained."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,11 +16,11 @@ def describe(splits: Splits) -> Iterator[str]:
     count = len(splits.classes)
     parts = (f"{len(part.rows):,} {name}" for name, part in zip(("train", "val", "test"), splits[:3], strict=True))
     yield f"data: {', '.join(parts)} images of {count} classes ({_few(splits.classes)})"
-    sizes = sample_sizes(splits.train)
+    sizes = Counter(sample_sizes(splits.train))
     counts = np.bincount(splits.train.source.labels[splits.train.rows], minlength=count)
     rarest = int(counts.argmin())
     smallest = f"smallest class: {splits.classes[rarest]}, {counts[rarest]:,} training images"
-    yield f"{spread(sizes)}; {smallest}" if sizes else smallest
+    yield f"{sizes.total()} looked at: {spread(sizes)}; {smallest}"
     yield from (f"note: {note}" for note in splits.notes)
 
 
@@ -34,16 +35,13 @@ def sample_sizes(split: Split) -> list[tuple[int, int]]:
     return sizes
 
 
-def spread(sizes: list[tuple[int, int]]) -> str:
-    """Smallest, median and largest in one phrase, by area."""
-    low, *_, high = ordered = sorted([*sizes, *sizes], key=lambda size: (size[0] * size[1], size))
-    if len(set(sizes)) == 1:
-        return f"all {len(sizes)} looked at are {low[0]}x{low[1]}"
-    middle = ordered[len(ordered) // 2]
-    return (
-        f"{len(sizes)} looked at: {low[0]}x{low[1]} to {high[0]}x{high[1]} (width x height), "
-        f"median {middle[0]}x{middle[1]}"
-    )
+def spread(sizes: Counter[tuple[int, int]]) -> str:
+    """Smallest, median and largest (width, height) by area, in one phrase."""
+    ordered = sorted(sizes.elements(), key=lambda size: (size[0] * size[1], size))
+    if not ordered:
+        return "none can be read"
+    low, middle, high = (f"{width}x{height}" for width, height in (ordered[0], ordered[len(ordered) // 2], ordered[-1]))
+    return f"all {low}" if low == high else f"{low} to {high}, median {middle}"
 
 
 def _few(names: list[str]) -> str:

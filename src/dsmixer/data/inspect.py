@@ -1,6 +1,7 @@
 """Every image looked at: what is bad, of what size and format the rest is, what is there twice."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,7 +42,7 @@ class Findings:
 
     def reasons(self) -> Counter[str]:
         """The bad ones by reason, without what is particular to one file."""
-        return Counter(reason.partition(" (")[0].partition(":")[0] for _, reason in self.bad)
+        return Counter(re.split(r" \(|:|;", reason)[0] for _, reason in self.bad)
 
 
 def inspect(sources: dict[str, Source], workers: int, advance: Callable[[int], object]) -> Findings:

@@ -101,7 +101,7 @@ class Images(Dataset):
     """A split as tensors; an item is asked for by (epoch, position).
 
     In place of an image that cannot be read comes another of its class with ``replace``, as training needs it, a
-    function of (seed, epoch, position) too; otherwise the batch is shorter, as an evaluation needs it.
+    function of (seed, epoch, position) too; otherwise the batch is shorter, perhaps empty, as an evaluation needs it.
     """
 
     def __init__(self, split: Split, mode: str, transform: Transform, seed: int, replace: bool = False) -> None:
@@ -157,9 +157,11 @@ def _calm_worker(_: int) -> None:
 
 def end_workers() -> None:
     """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's handler would take their end for an accident
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
     for worker in multiprocessing.active_children():
         worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, before)
 
 
 class Feed:

@@ -230,10 +230,9 @@ def evaluate(
     for batch in batches:
         if stop := group.highest(interrupt.signal)[0]:
             raise Interrupted(stop)
-        if not len(batch.rows):  # none can be read; other processes may have more, so the round is not left out
-            continue
-        with autocast(plan.precision, device):
-            task.update(model, batch.to(device, plan.channels_last))
+        if len(batch.rows):  # no image of it could be read; the others wait for this process all the same
+            with autocast(plan.precision, device):
+                task.update(model, batch.to(device, plan.channels_last))
     if group.world > 1:
         task.merge(group.gather)
     return task.compute()

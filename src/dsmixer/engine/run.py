@@ -181,6 +181,7 @@ class Run:
         )
         if not self.group.is_main:
             return
+        self.bad.recall()
         save_weights(self.folder / "model.safetensors", weights, self.about)
         seconds = sum(row["seconds"] for row in state.history)
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size

@@ -157,7 +157,7 @@ def _watch(
     """One pass; returns images a second, all in all and of the network alone (without its first, slower batch)."""
     begin, network, count = time.perf_counter(), [], []
     for batch in feed:
-        if not len(batch.rows):  # none can be read
+        if not len(batch.rows):  # none of them can be read
             continue
         start = time.perf_counter()
         logits = model.logits(batch.images)
