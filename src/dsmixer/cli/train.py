@@ -238,8 +238,7 @@ def build(
         train=Images(splits.train, mode, augment, run.seed, replace=True),
         val=Images(splits.val, mode, plain, run.seed),
         test=Images(splits.test, mode, plain, run.seed),
-        # each process counts what it reads, against its part of the budget
-        bad=BadFiles(folder / bad_file(group.rank), data.max_bad, images // group.world, console.warn),
+        bad=BadFiles(folder / "bad_files.csv", data.max_bad, images, console.warn),
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,
@@ -250,11 +249,6 @@ def build(
         group=group,
         strategy=strategy,
     )
-
-
-def bad_file(rank: int) -> str:
-    """Where a process writes down the images that it cannot read."""
-    return "bad_files.csv" if rank == 0 else f"bad_files-{rank}.csv"
 
 
 def check_shares(data: DataConfig, group: Group) -> None:
