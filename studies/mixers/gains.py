@@ -69,6 +69,13 @@ class RingGains(nn.Module):
         return per_channel(ring_weights(gains_BKG, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
 
+class ConstantPowers(DynamicGains):
+    """`DynamicGains` whose powers are taken as constants in the backward pass."""
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        return super().forward(s_BUVC.detach())
+
+
 class BatchGains(RingGains):
     """The static twin of `DynamicGains`: mean powers of the batch, in testing running means; all images alike."""
 
@@ -176,6 +183,7 @@ def per_channel(weights_BUVG: Tensor, dim: int) -> Tensor:
 GAINS: dict[str, Callable[[int], nn.Module]] = {
     "default": DynamicGains,
     "none": lambda dim: NoGains(),
+    "constant powers": ConstantPowers,
     "from 0": partial(RingGains, start=0.0),
     "from 0.25": partial(RingGains, start=0.25),
     "from 0.75": partial(RingGains, start=0.75),

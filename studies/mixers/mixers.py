@@ -36,6 +36,7 @@ DYNAMIC = {
     "dsm-batch-and-own-0.25": trial(gains="batch and own from 0.25"),
     "dsm-emphasis": trial(gains="emphasis"),
     "dsm-strong-emphasis": trial(gains="strong emphasis"),
+    "dsm-constant-powers": trial(gains="constant powers"),
     "dsm-values-only": trial(weighed="values"),
     "dsm-gate-only": trial(weighed="gate"),
     "dsm-one-ring": trial(gains="one ring"),

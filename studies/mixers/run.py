@@ -174,6 +174,8 @@ def jobs(options: argparse.Namespace) -> list[tuple[str, str, str, int]]:
         raise SystemExit(f"unknown mixer {unknown[0]!r}; there are: peers (all of them), {', '.join(MIXERS)}")
     protocol = QUESTIONS[options.question].protocol if options.question else options.protocol
     done = {tuple(row[key] for key in KEY) for row in rows()}
+    if options.weights:
+        done = {key for key in done if weights_file(*key).exists()}
     wanted = itertools.product(options.seeds, options.datasets, dict.fromkeys(names))
     return [
         (protocol, dataset, name, seed)
@@ -197,8 +199,11 @@ def keep(done: Future[dict], job: tuple[str, str, str, int]) -> bool:
     except Exception as error:
         print("FAILED", *job, repr(error), flush=True)
         return False
-    append(row)
-    print(*(row[key] for key in (*KEY, "test_acc", "train_loss", "train_images_per_s")), flush=True)
+    before = [known for known in rows() if all(known[key] == str(row[key]) for key in KEY)]
+    if not before:
+        append(row)
+    again = f"(was {before[0]['test_acc']})" if before else ""
+    print(*(row[key] for key in (*KEY, "test_acc", "train_loss", "train_images_per_s")), again, flush=True)
     return True
 
 
@@ -210,6 +215,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--datasets", nargs="+", choices=CLASSES, default=list(CLASSES))
     parser.add_argument("--mixers", nargs="+", default=["peers", "dsm"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--weights", action="store_true", help="train again what has left no weights on this machine")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser

@@ -11,12 +11,15 @@ from dsmixer.cli import main
 
 from .nursery import Child
 
-# two kinds of per-step randomness, averaged weights and accumulation: all that a resume could get wrong
+# two kinds of per-step randomness, one of which ends, repeated images, averaged weights and accumulation: all that a
+# resume could get wrong
 SHRUNK = [
     "--recipe=digits",
     "--model.kwargs={stem_stride: 2, depths: [1, 1], dims: [8, 16]}",
     "--model.drop_path_rate=0.2",
     "--data.mixup=0.2",
+    "--data.mix_epochs=1",
+    "--data.repeats=2",
     "--data.batch_size=32",
     "--optim.accumulate=2",
     "--optim.ema_decay=0.9",

@@ -13,11 +13,11 @@ from dsmixer.spectral import dct2
 from studies.mixers import data, pages, run, table
 from studies.mixers.designs import Trial, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
-from studies.mixers.frequencies import feature_spectra, filtered
+from studies.mixers.frequencies import feature_spectra
 from studies.mixers.mixers import MIXERS, QUESTIONS
 from studies.mixers.peers import attention, convolution, mlp, spectral
 from studies.mixers.protocols import PROTOCOLS, Protocol
-from studies.mixers.resolution import resize
+from studies.mixers.shifts import SHIFTS, faded, filtered, resized
 
 SCREEN = PROTOCOLS["screen"]
 
@@ -316,4 +316,17 @@ def test_feature_spectra_are_shares() -> None:
 
 
 def test_resizing_keeps_a_constant() -> None:
-    torch.testing.assert_close(resize(torch.ones(1, 3, 8, 8), 1.5), torch.ones(1, 3, 12, 12))
+    torch.testing.assert_close(resized(torch.ones(1, 3, 8, 8), 1.5), torch.ones(1, 3, 12, 12))
+
+
+def test_fading_keeps_the_mean_and_scales_the_deviation() -> None:
+    x = tokens(2, 3, 8, 8)
+    y = faded(x, 0.25)
+    torch.testing.assert_close(y.mean((2, 3)), x.mean((2, 3)))
+    torch.testing.assert_close(y.std((2, 3)), x.std((2, 3)) / 4)
+
+
+def test_every_shift_is_the_same_for_every_model() -> None:
+    x = tokens(2, 3, 32, 32)
+    for shift in SHIFTS.values():
+        assert torch.equal(shift(x), shift(x))

@@ -1,20 +1,24 @@
 """Where a run starts: in a new folder, on what an earlier session left, or, under torchrun, on whichever is there."""
 
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dsmixer.cli.options import flat, read_recipe, read_yaml, recipes, resolve
-from dsmixer.config import Config
+from dsmixer.config import Config, ModelConfig
 from dsmixer.engine.distributed import Group, launched
-from dsmixer.engine.folder import new_folder, run_folder
+from dsmixer.engine.folder import new_folder, run_folder, weights_architecture
+from dsmixer.weights import find, read_about, variant_and_tag
 
 # What a resumed run may change: it moves the work, not the result.
 FREE = {
     "data.root",
     "data.workers",
     "data.worker_timeout",
+    "data.max_bad",
+    "data.cache",
     "run.device",
     "run.strategy",
     "run.process_timeout",
@@ -56,6 +60,23 @@ def starting(asked: Namespace, rest: list[str]) -> tuple[Config, Start]:
     return config, Start(new_folder(asked.out, name, asked.overwrite), resume=False, numbered=not asked.out)
 
 
+def find_weights(model: ModelConfig) -> None:
+    """Make ``weights`` an absolute path, and take name and kwargs from there if the name is null; ``ValueError``."""
+    if model.weights in (None, "timm"):
+        return
+    try:
+        path = find(model.weights)
+        if model.name is None:
+            about = read_about(path)
+            model.name, model.kwargs = about.architecture, {**about.model_kwargs, **model.kwargs}
+        theirs = weights_architecture(path)
+    except ValueError as error:
+        raise ValueError(f"model.weights: {error}") from error
+    if theirs and variant_and_tag(theirs)[0] != variant_and_tag(model.name)[0]:
+        raise ValueError(f"{path} holds weights of {theirs}, but model.name is {model.name}")
+    model.weights = str(path.resolve())
+
+
 def _launched(config: Config, asked: Namespace) -> tuple[Config, Start]:
     """Under torchrun, which may start the same command again: begin the run in --out, or go on with it."""
     if not asked.out:
@@ -69,9 +90,11 @@ def _launched(config: Config, asked: Namespace) -> tuple[Config, Start]:
         return config, Start(folder, resume=False)  # the main process looks, and tells
     if not (folder / "config.yaml").is_file():
         return config, Start(new_folder(asked.out, "", False), resume=False)
+    with suppress(ValueError):  # weights that are gone are not missed, unless the name is to come from them
+        find_weights(config.model)
     before, after = flat(_resumed(folder, [])), flat(config)
     for key in ("model.weights", "data.root"):  # kept absolute in the folder
-        after[key] = str(Path(after[key]).resolve()) if after[key] else after[key]
+        after[key] = str(Path(after[key]).resolve()) if after[key] not in (None, "timm") else after[key]
     if changed := [f"{key} ({before[key]}, not {after[key]})" for key in sorted(_changed(before, after))]:
         raise ValueError(f"--out {folder} holds another run, with {', '.join(changed)}; choose another folder")
     return config, Start(folder, resume=True)

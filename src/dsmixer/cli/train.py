@@ -9,7 +9,8 @@ import yaml
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_yaml, recipes, resolve
-from dsmixer.cli.starting import FREE, Start, starting
+from dsmixer.cli.parts import training_loss, transforms
+from dsmixer.cli.starting import FREE, Start, find_weights, starting
 from dsmixer.config import Config, DataConfig
 from dsmixer.engine.distributed import Group, launched
 from dsmixer.engine.folder import (
@@ -17,7 +18,6 @@ from dsmixer.engine.folder import (
     empty_folder,
     finished_result,
     give_back,
-    weights_architecture,
 )
 
 if TYPE_CHECKING:
@@ -61,19 +61,13 @@ def main(arguments: list[str]) -> int:
 
 def check_paths(config: Config, begin: bool) -> None:
     """Raise ``ValueError`` for data, and weights to ``begin`` with, that are not there; make the paths absolute."""
-    if config.data.name == "parquet":
-        from dsmixer.data.parquet import find_files
+    if config.data.root is not None:
+        from dsmixer.data.splits import check_root
 
-        find_files(str(config.data.root))
-        config.data.root = str(Path(str(config.data.root)).resolve())
-    if config.model.weights is not None and begin:
-        path = Path(config.model.weights)
-        if not path.is_file() or path.suffix != ".safetensors":
-            raise ValueError(f"model.weights is {path}, expected a .safetensors file such as a run's model.safetensors")
-        theirs = weights_architecture(path)
-        if theirs not in (None, config.model.name):
-            raise ValueError(f"{path} holds weights of {theirs}, but model.name is {config.model.name}")
-        config.model.weights = str(path.resolve())
+        check_root(config.data.name, config.data.root)
+        config.data.root = str(Path(config.data.root).resolve())
+    if begin:
+        find_weights(config.model)
 
 
 def _replay(captured: Path, overrides: list[str], command: str) -> int:
@@ -144,12 +138,14 @@ def build(
     import torch
     from torch.amp import GradScaler
 
+    from dsmixer.data.bad import BadFiles
+    from dsmixer.data.cache import in_memory
+    from dsmixer.data.describe import describe
     from dsmixer.data.loader import Images
     from dsmixer.data.splits import open_splits
-    from dsmixer.data.transforms import eval_transform, train_transform
     from dsmixer.engine.hardware import pick_precision, set_up
     from dsmixer.engine.loop import Plan
-    from dsmixer.engine.model import build_model, load_weights
+    from dsmixer.engine.model import build_model, freeze_backbone, load_weights
     from dsmixer.engine.optimizer import AveragedWeights, make_optimizer
     from dsmixer.engine.parallel import pick_strategy, replicate, shard
     from dsmixer.engine.run import Run
@@ -159,24 +155,32 @@ def build(
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     check_shares(data, group)
-    splits = open_splits(data.name, data.root, data.val_fraction)
+    splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
+    for line in describe(splits):
+        console.say(line)
+    mode = "L" if data.in_chans == 1 else "RGB"
+    splits = in_memory(splits, mode) if data.cache == "memory" else splits
     steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
     if not steps_per_epoch:
         raise ValueError(
             f"data.batch_size {data.batch_size} times optim.accumulate {optim.accumulate} is more than the "
             f"{len(splits.train.rows)} training images"
         )
+    name, weights = str(config.model.name), config.model.weights
     model = build_model(
-        config.model.name,
+        name,
         config.model.kwargs,
         num_classes=len(splits.classes),
         in_chans=data.in_chans,
         drop_path_rate=config.model.drop_path_rate,
         image_size=data.image_size,
         seed=run.seed,
+        pretrained=weights == "timm" and begin,
     )
-    if config.model.weights and begin:
-        console.say(load_weights(model, config.model.name, Path(config.model.weights)))
+    if weights and begin:
+        console.say("started from timm's weights" if weights == "timm" else load_weights(model, name, Path(weights)))
+    if config.model.freeze == "backbone":
+        console.say(freeze_backbone(model, name))
     model.to(device)
     if run.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -187,28 +191,13 @@ def build(
             shard(part, group, device)
     if run.compile:
         model.compile()
-    mode = "L" if data.in_chans == 1 else "RGB"
-    plain = eval_transform(data.image_size, data.mean, data.std)
-    augment = train_transform(
-        data.image_size,
-        data.mean,
-        data.std,
-        hflip=data.hflip,
-        crop_padding=data.crop_padding,
-        crop_scale=data.crop_scale,
-        rotate=data.rotate,
-        translate=data.translate,
-        scale=data.scale,
-        rand_augment=data.rand_augment,
-        erase=data.erase,
-    )
-    preprocessing = {"in_chans": data.in_chans, "image_size": data.image_size, "mean": data.mean, "std": data.std}
+    augment, plain = transforms(data)
+    used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
+    preprocessing = {name: getattr(data, name) for name in used}
     source = splits.test.source
     task = Classification(
         splits.classes,
-        label_smoothing=optim.label_smoothing,
-        mixup=data.mixup,
-        cutmix=data.cutmix,
+        training=training_loss(data, optim, splits),
         picture=lambda row: source.image(row, mode),
         preprocessing=preprocessing,
         choose_within=optim.choose_within,
@@ -219,6 +208,7 @@ def build(
         steps_per_epoch=steps_per_epoch,
         batch_size=data.batch_size,
         accumulate=optim.accumulate,
+        repeats=data.repeats,
         lr=optim.lr,
         min_lr=optim.min_lr,
         warmup_steps=round(optim.warmup_epochs * steps_per_epoch),
@@ -230,8 +220,9 @@ def build(
         max_nonfinite=run.max_nonfinite,
         channels_last=run.channels_last,
     )
+    images = sum(len(part.rows) for part in splits[:3])
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
-    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay)
+    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay, optim.no_decay)
     return Run(
         folder=folder,
         plan=plan,
@@ -244,13 +235,14 @@ def build(
             group=group,
         ),
         task=task,
-        train=Images(splits.train, mode, augment, run.seed),
+        train=Images(splits.train, mode, augment, run.seed, replace=True),
         val=Images(splits.val, mode, plain, run.seed),
         test=Images(splits.test, mode, plain, run.seed),
+        bad=BadFiles(folder / "bad_files.csv", data.max_bad, images, console.warn),
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,
-        about={"architecture": config.model.name, "model_kwargs": config.model.kwargs, **task.metadata()},
+        about={"architecture": name, "model_kwargs": config.model.kwargs, **task.metadata()},
         facts={**fixed, "classes": splits.classes, "training images": len(splits.train.rows)},
         data="digits" if data.name == "digits" else Path(str(data.root)).resolve().name,
         command=command,

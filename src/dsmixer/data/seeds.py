@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-WEIGHTS, ORDER, SAMPLE, STEP = range(4)
+WEIGHTS, ORDER, SAMPLE, STEP, REPLACEMENT = range(5)
 
 
 def counted_seed(seed: int, purpose: int, *counters: int) -> int:

@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dsmixer.weights.about import metadata
+
 MADE_HERE = (
     "config.yaml",
     "metrics.csv",
+    "bad_files.csv",
     "model.safetensors",
     "result.json",
     "report.md",
@@ -82,16 +85,5 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
 
 
 def weights_architecture(path: Path) -> str | None:
-    """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file.
-
-    Reads the header only and without the library, so that a wrong file is refused before torch is loaded.
-    """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= 100_000_000:
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        return header.get("__metadata__", {}).get("architecture")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path} is not a readable .safetensors file of weights") from error
+    """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file."""
+    return metadata(path).get("architecture")

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is CUDA where there is one, else the CPU."""
+def pick_device(name: str, setting: str = "run.device") -> torch.device:
+    """The device called ``name``; "auto" is CUDA where there is one, else the CPU. ``setting`` is for the error."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,7 +18,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"run.device is {name}, which this machine does not offer ({reason}); try auto or cpu"
+            f"{setting} is {name}, which this machine does not offer ({reason}); try auto or cpu"
         ) from error
     return device
 

@@ -43,6 +43,7 @@ class Plan:
     steps_per_epoch: int
     batch_size: int
     accumulate: int
+    repeats: int
     lr: float
     min_lr: float
     warmup_steps: int
@@ -57,6 +58,10 @@ class Plan:
     def steps(self) -> int:
         """Optimizer steps of the whole run."""
         return self.epochs * self.steps_per_epoch
+
+    def epoch(self, step: int) -> int:
+        """Epoch of a step, both counted from 0."""
+        return step // self.steps_per_epoch
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
@@ -137,6 +142,7 @@ def train_step(state: TrainState, task: Task, plan: Plan, batches: Iterator[Batc
     seed_step(plan.seed, state.step, state.group.rank)
     set_learning_rate(state.optimizer, plan.rate(state.step))
     state.model.train()
+    task.at_epoch(plan.epoch(state.step))
     step = Step(state.step, torch.tensor(True, device=device), [], [], [])
     finite = step.finite
     for number in range(plan.accumulate):
@@ -224,8 +230,9 @@ def evaluate(
     for batch in batches:
         if stop := group.highest(interrupt.signal)[0]:
             raise Interrupted(stop)
-        with autocast(plan.precision, device):
-            task.update(model, batch.to(device, plan.channels_last))
+        if len(batch.rows):  # no image of it could be read; the others wait for this process all the same
+            with autocast(plan.precision, device):
+                task.update(model, batch.to(device, plan.channels_last))
     if group.world > 1:
         task.merge(group.gather)
     return task.compute()

@@ -45,6 +45,7 @@ def diagnose(
     try:
         seed_step(plan.seed, step, rank)
         model.train()
+        task.at_epoch(plan.epoch(step))
         model.zero_grad()
         with torch.compiler.set_stance("force_eager"):  # compiled code would not call the hooks
             for batch in batches:
@@ -124,7 +125,7 @@ def captured(folder: Path, group: Group) -> tuple[dict[str, Tensor], list[Batch]
             name: value.clone() for name, value in load((folder / f"inputs-{rank}.safetensors").read_bytes()).items()
         }
         count = len(inputs) // 3
-        batches = [Batch(*(inputs[f"{n}/{part}"] for part in ("images", "targets", "rows"))) for n in range(count)]
+        batches = [Batch(inputs[f"{n}/images"], inputs[f"{n}/targets"], inputs[f"{n}/rows"]) for n in range(count)]
     except (OSError, ValueError, LookupError, SafetensorError) as error:
         raise CheckpointError(f"{folder} does not hold the capture of a step, or it is damaged: {error}") from error
     return weights, batches, facts

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
@@ -34,6 +35,7 @@ class Run:
     train: Images
     val: Images
     test: Images
+    bad: BadFiles
     workers: int
     worker_timeout: float
     device: torch.device
@@ -111,6 +113,7 @@ class Run:
         return f"{found} (dsmixer train --replay {folder})"
 
     def _resume(self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console) -> None:
+        self.bad.recall()
         if not self.group.from_main(len(checkpoints.steps())):
             console.say("no checkpoint yet; beginning at step 0")
             return
@@ -152,14 +155,15 @@ class Run:
             epochs=plan.epochs,
             seed=plan.seed,
             start=self.state.step * plan.accumulate,
+            repeats=plan.repeats,
             rank=self.group.rank,
             world=self.group.world,
         )
-        return iter(Feed(self.train, batches, self.workers, self.worker_timeout))
+        return iter(Feed(self.train, batches, self.workers, self.worker_timeout, self.bad))
 
     def _feed(self, images: Images) -> Feed:
         plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
-        return Feed(images, plan, self.workers, self.worker_timeout)
+        return Feed(images, plan, self.workers, self.worker_timeout, self.bad)
 
     def _deliver(
         self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console, interrupt: Interrupt
@@ -189,6 +193,7 @@ class Run:
         )
         if not self.group.is_main:
             return
+        self.bad.recall()
         save_weights(self.folder / "model.safetensors", weights, self.about)
         seconds = sum(row["seconds"] for row in state.history)
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size
@@ -200,6 +205,7 @@ class Run:
             "train_images": len(self.train),
             "val_images": len(self.val),
             "test_images": len(self.test),
+            "bad_files": len(self.bad),
             "train_seconds": round(seconds, 1),
             "images_per_second": round(images / max(seconds, 1e-9), 1),
             "parameters": sum(parameter.numel() for parameter in state.model.parameters()),

@@ -73,6 +73,7 @@ class TrainState:
         self.trained = trained or model
         self.scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
         self.group = group or Group()
+        self.options = [dict(options) for options in optimizer.param_groups]  # before the first step
         self.step = 0  # finished optimizer steps
         self.skipped = 0  # the steps just before, in a row, that were not finite
         self.history: list[dict[str, float]] = []  # one row a finished epoch
@@ -95,7 +96,12 @@ class TrainState:
             for name, value in slots.items():
                 (tensors if isinstance(value, Tensor) else scalars)[f"optimizer/{index}/{name}"] = value
         facts = {"step": self.step, "history": self.history, "best": self.best, "seconds": self.seconds}
-        facts |= {"skipped": self.skipped, "scaler": self.scaler.state_dict(), "optimizer": scalars}
+        facts |= {
+            "groups": self._counters(),
+            "skipped": self.skipped,
+            "scaler": self.scaler.state_dict(),
+            "optimizer": scalars,
+        }
         return {name: whole(value) for name, value in tensors.items()}, {**facts, "meter": self.meter.pack(self.group)}
 
     def unpack(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -109,13 +115,26 @@ class TrainState:
             index, slot = name.split("/")
             value = like(parameters[int(index)], value) if isinstance(value, Tensor) else value  # noqa: PLW2901
             slots.setdefault(int(index), {})[slot] = value
-        groups = self.optimizer.state_dict()["param_groups"]  # rebuilt from the configuration, not stored
+        groups = self.optimizer.state_dict()["param_groups"]  # rebuilt from the configuration, but for their counters
+        for options, counters in zip(groups, facts["groups"], strict=True):
+            options.update(counters)
         self.optimizer.load_state_dict({"state": slots, "param_groups": groups})
         self.step, self.history, self.best = facts["step"], facts["history"], facts["best"]
         self.seconds, self.skipped = facts["seconds"], facts["skipped"]
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         self.meter.unpack(facts["meter"], self.group, next(self.model.parameters()).device)
+
+    def _counters(self) -> list[dict[str, Any]]:
+        """What steps have changed in the optimizer's groups, beside the rate: LAMB and Adan count their steps there."""
+        return [
+            {
+                name: value.item() if isinstance(value, Tensor) else value
+                for name, value in options.items()
+                if name not in ("params", "lr") and value != before.get(name)
+            }
+            for options, before in zip(self.optimizer.param_groups, self.options, strict=True)
+        ]
 
 
 def judged_weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

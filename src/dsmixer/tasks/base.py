@@ -15,6 +15,9 @@ class Task(ABC):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, and scalars worth averaging over the epoch (detached, same keys every time)."""
 
+    def at_epoch(self, epoch: int) -> None:  # noqa: B027  most tasks have nothing to change
+        """Told before every training step, so that what changes with the epoch (from 0) needs no memory."""
+
     @abstractmethod
     def reset(self) -> None:
         """Forget what ``update`` saw."""

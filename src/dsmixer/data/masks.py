@@ -1,0 +1,177 @@
+"""Images and their masks in folders: ``images/{split}`` and ``annotations/{split}``, matched by stem.
+
+ADE20K's ``training`` and ``validation`` are names of the same splits. Class names stand beside them, in ``classes.txt``
+or ``classes.json``, in the order of the indices.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dsmixer.data.decode import decode
+from dsmixer.data.mask_files import MaskCoding, read_mask
+from dsmixer.data.splits import carve
+
+SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test", "testing")}
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
+
+
+class Pairs(NamedTuple):
+    """The files of a split: images, the mask of each or None, and masks whose image is not there."""
+
+    images: list[Path]
+    masks: list[Path | None]
+    alone: list[Path]
+
+
+def find_pairs(root: str | Path) -> dict[str, Pairs]:
+    """The files of every split in ``root``, in the order of their names; reads names only."""
+    root = Path(root)
+    found = {}
+    for split, names in SPLITS.items():
+        folders = [name for name in names if (root / "images" / name).is_dir()]
+        if len(folders) > 1:
+            raise ValueError(f"{root}/images holds {' and '.join(folders)}, two names of the same split")
+        for name in folders:
+            found[split] = _match(root / "images" / name, root / "annotations" / name)
+    if "train" not in found or len(found) == 1:
+        there = ", ".join(f"images/{split}" for split in found) or "no images/{split}"
+        raise ValueError(
+            f"{root} holds {there}; expected images/train and annotations/train, and the same for val or test"
+        )
+    return found
+
+
+def _match(images: Path, masks: Path) -> Pairs:
+    files, by_stem = _by_stem(images, IMAGE_SUFFIXES), _by_stem(masks, MASK_SUFFIXES)
+    alone = [path for stem, path in by_stem.items() if stem not in files]
+    if not files:
+        raise ValueError(f"{images} holds no image; known are {', '.join(IMAGE_SUFFIXES)}")
+    return Pairs(list(files.values()), [by_stem.get(stem) for stem in files], alone)
+
+
+def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; expected the layout images/train, annotations/train")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):  # some systems leave ._copies
+            if path.stem in found:
+                raise ValueError(f"{folder} holds {found[path.stem].name} and {path.name}; which one is meant?")
+            found[path.stem] = path
+    return found
+
+
+class MaskFolder:
+    """One split: images with a class index a pixel. ``ValueError`` for an image without a mask."""
+
+    def __init__(self, pairs: Pairs, classes: list[str], coding: MaskCoding) -> None:
+        self.images, self.classes, self.coding = pairs.images, classes, coding
+        self.masks = [mask for mask in pairs.masks if mask is not None]
+        missing = [image for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is None]
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(pairs.images)} images have no mask, such as {missing[0]}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image(self, row: int, mode: str) -> Image.Image:
+        """The decoded image, "RGB" or "L"."""
+        return decode(self.images[row].read_bytes(), mode, str(self.images[row]))
+
+    def mask(self, row: int) -> np.ndarray:
+        """Class indices and ``IGNORE``, int32 (H, W)."""
+        return read_mask(self.masks[row], self.coding)
+
+    def pair(self, row: int, mode: str) -> tuple[Image.Image, np.ndarray]:
+        """Both; ``ValueError`` naming the mask where it is not as large as the image."""
+        image, mask = self.image(row, mode), self.mask(row)
+        require_size(self.masks[row], mask, image.size)
+        return image, mask
+
+
+def require_size(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
+    """``ValueError`` naming the mask unless it has the image's (width, height)."""
+    height, width = mask.shape
+    if (width, height) != size:
+        raise ValueError(f"{path}: the mask is {width}x{height}, its image {size[0]}x{size[1]}")
+
+
+class MaskSplit(NamedTuple):
+    """Some rows of a folder."""
+
+    source: MaskFolder
+    rows: np.ndarray
+
+
+class MaskSplits(NamedTuple):
+    """The three parts of a data set and the names of its classes, in the order of the indices."""
+
+    train: MaskSplit
+    val: MaskSplit
+    test: MaskSplit
+    classes: list[str]
+
+
+def open_masks(
+    root: str | Path,
+    *,
+    ignore_index: int,
+    val_fraction: float,
+    reduce_zero_label: bool = False,
+    classes: Sequence[str] | None = None,
+    palette: Sequence[Sequence[int]] | None = None,
+) -> MaskSplits:
+    """The splits of a folder; where only one is held out it is the test, and val is carved from train."""
+    found = find_pairs(root)
+    names = read_classes(root, classes)
+    coding = MaskCoding(len(names), ignore_index=ignore_index, reduce_zero_label=reduce_zero_label, palette=palette)
+    sources = {split: MaskFolder(pairs, names, coding) for split, pairs in found.items()}
+    whole = {split: MaskSplit(source, np.arange(len(source))) for split, source in sources.items()}
+    if len(whole) == len(SPLITS):
+        return MaskSplits(whole["train"], whole["val"], whole["test"], names)
+    train, test = whole["train"].source, whole.get("test") or whole["val"]
+    kept, held = carve(np.zeros(len(train), np.int64), val_fraction)
+    return MaskSplits(MaskSplit(train, kept), MaskSplit(train, held), test, names)
+
+
+def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
+    """Names in the order of the indices: those given, or of ``classes.txt`` (one a line) or ``classes.json``.
+
+    The JSON is a list of names, or an object from index to name.
+    """
+    names, where = list(given or []), "the list of classes"
+    if not names:
+        path = next((file for name in ("classes.txt", "classes.json") if (file := Path(root) / name).is_file()), None)
+        if path is None:
+            raise ValueError(
+                f"{root} holds neither classes.txt nor classes.json; write one class name a line, in order"
+            )
+        text, where = path.read_text(encoding="utf-8-sig").strip(), str(path)
+        names = _from_json(text, where) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
+    if "" in names:  # dropping it would renumber the classes behind it
+        raise ValueError(f"{where} has no name for class {names.index('')}")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{where} has {twice[0]!r} twice; every class needs a name of its own")
+    if len(names) < 2:
+        raise ValueError(f"{where} names {len(names)} classes; at least 2 are needed, background counts as one")
+    return names
+
+
+def _from_json(text: str, where: str) -> list[str]:
+    expected = 'expected ["road", "sky"] or {"0": "road", "1": "sky"}'
+    try:
+        value: Any = json.loads(text)
+        if isinstance(value, dict):
+            value = [value[str(index)] for index in range(len(value))]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{where} is no list of names ({error!r}); {expected}") from error
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError(f"{where} is no list of names; {expected}")
+    return value

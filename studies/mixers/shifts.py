@@ -1,0 +1,97 @@
+"""Accuracy of trained models on test images that differ from the training images in one respect; writes `shifts.csv`.
+
+uv run python -m studies.mixers.shifts --protocol final --mixers dsm dsm-emphasis dsm-static gatedconv7
+
+Size (resized, bicubic; tables made for one grid, such as GFNet's filter, are interpolated as in their papers),
+frequency content (the DCT of the image keeps what lies below, or above and the mean, a radius in cycles per pixel),
+contrast and noise. Needs the weights that `run` left in `runs/mixers`. A line that is in `shifts.csv` is not measured
+again.
+"""
+
+import argparse
+import csv
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from dsmixer.spectral import dct2, idct2
+from studies.mixers.data import Images
+from studies.mixers.frequencies import radius
+from studies.mixers.run import KEY, evaluate, load, rows, weights_file, write
+
+RESULTS = Path(__file__).with_name("shifts.csv")
+FIELDS = (*KEY, "shift", "test_acc")
+
+
+def resized(x: Tensor, scale: float) -> Tensor:
+    """Images at ``scale`` times their side."""
+    side = round(scale * x.shape[-1])
+    return interpolate(x, (side, side), mode="bicubic", antialias=True)
+
+
+def filtered(x: Tensor, kept: str, cutoff: float) -> Tensor:
+    """NCHW images with the frequencies ``"below"`` the cutoff alone, or the mean and those ``"above"`` it."""
+    s_BUVC = dct2(x.permute(0, 2, 3, 1))
+    r = radius(*s_BUVC.shape[1:3], x.device)
+    keep = r <= cutoff if kept == "below" else (r > cutoff) | (r == 0)
+    return idct2(s_BUVC * keep[..., None]).permute(0, 3, 1, 2)
+
+
+def faded(x: Tensor, contrast: float) -> Tensor:
+    """Every channel's deviation from its mean over the image, times ``contrast``."""
+    mean = x.mean((2, 3), keepdim=True)
+    return mean + contrast * (x - mean)
+
+
+def noisy(x: Tensor, std: float) -> Tensor:
+    """White noise of ``std``, in standard deviations of the data set; the same for every model."""
+    return x + std * torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x.device)
+
+
+SHIFTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    **{f"{scale} x the side": partial(resized, scale=scale) for scale in (0.75, 1.5, 2.0)},
+    **{f"below {1 / n} cycles": partial(filtered, kept="below", cutoff=1 / n) for n in (4, 8, 16)},
+    **{f"above {1 / n} cycles": partial(filtered, kept="above", cutoff=1 / n) for n in (32, 16, 8)},
+    **{f"contrast {c}": partial(faded, contrast=c) for c in (0.5, 0.25, 2.0)},
+    **{f"noise {std}": partial(noisy, std=std) for std in (0.125, 0.25, 0.5)},
+}
+
+
+def measured() -> dict[tuple[str, ...], str]:
+    """Accuracy by (protocol, dataset, mixer, seed, shift), of earlier calls."""
+    if not RESULTS.exists():
+        return {}
+    with RESULTS.open() as lines:
+        return {tuple(row[field] for field in FIELDS[:-1]): row["test_acc"] for row in csv.DictReader(lines)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--protocol", default="final")
+    parser.add_argument("--mixers", nargs="+", required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = measured()
+    for row in rows():
+        key = tuple(row[field] for field in KEY)
+        if row["protocol"] != options.protocol or row["mixer"] not in options.mixers:
+            continue
+        missing = [name for name in SHIFTS if (*key, name) not in found]
+        if missing and not weights_file(*key).exists():
+            print("no weights, skipped:", *key)
+            continue
+        model, images = load(*key) if missing else None, Images(row["dataset"], "test", "cpu")
+        for name in missing:
+            accuracy, _ = evaluate(model, images, SHIFTS[name])
+            found[*key, name] = str(round(accuracy, 2))
+            print(*key, name, found[*key, name], flush=True)
+        write(RESULTS, FIELDS, [(*measurement, accuracy) for measurement, accuracy in found.items()])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Masks are read as the numbers they hold; what is wrong with one is said with its name."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dsmixer.data.mask_check import count_pixels, find_problems
+from dsmixer.data.mask_files import IGNORE, MaskCoding, read_mask
+from dsmixer.data.masks import MaskFolder, find_pairs, open_masks, read_classes
+from tests import camvid
+
+VALUES = np.array([[0, 1, 2], [2, 1, 255]])
+CLASSES = ["a", "b", "c"]
+
+
+def save(values, path, dtype=np.uint8, palette=None):
+    image = Image.fromarray(np.asarray(values, dtype))
+    if palette:
+        image.putpalette(palette)  # mode P
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+def mode_of(path):
+    with Image.open(path) as image:
+        return image.mode
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two images a split, ADE20K's names; masks of VALUES."""
+    for split in ("training", "validation"):
+        for stem in ("one", "two"):
+            save(np.full((2, 3, 3), 99), tmp_path / "images" / split / f"{stem}.png")
+            save(VALUES, tmp_path / "annotations" / split / f"{stem}.png")
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    return tmp_path
+
+
+def opened(folder, **options):
+    return open_masks(folder, **{"ignore_index": 255, "val_fraction": 0.5, **options})
+
+
+def written(values, tmp_path, **options):
+    return save(values, tmp_path / "mask.png", **options)
+
+
+EXPECTED = [[0, 1, 2], [2, 1, IGNORE]]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dtype": np.uint16}, {"palette": [10, 20, 30] * 255 + [255, 0, 0]}],
+    ids=["gray", "16 bits", "palette"],
+)
+def test_gray_palette_and_sixteen_bits_hold_indices(tmp_path, options):
+    path = written(VALUES, tmp_path, **options)
+    assert mode_of(path) == ("P" if "palette" in options else "I;16" if "dtype" in options else "L")
+    assert read_mask(path, MaskCoding(3, ignore_index=255)).tolist() == EXPECTED
+
+
+def test_a_thousand_classes_fit_in_sixteen_bits(tmp_path):
+    path = written([[999, 65535]], tmp_path, dtype=np.uint16)
+    assert read_mask(path, MaskCoding(1000, ignore_index=65535)).tolist() == [[999, IGNORE]]
+
+
+def test_two_values_of_one_bit(tmp_path):
+    path = written([[0, 1, 1]], tmp_path, dtype=bool)
+    assert mode_of(path) == "1"
+    assert read_mask(path, MaskCoding(2, ignore_index=255)).tolist() == [[0, 1, 1]]
+
+
+def test_zero_is_not_scored_and_the_rest_moves_down(tmp_path):
+    coding = MaskCoding(2, ignore_index=255, reduce_zero_label=True)
+    assert read_mask(written(VALUES, tmp_path), coding).tolist() == [[IGNORE, 0, 1], [1, 0, IGNORE]]
+    with pytest.raises(ValueError, match=r"hold 3; expected 1 to 2, and 0 or 255 where nothing is scored"):
+        read_mask(written([[0, 3]], tmp_path), coding)
+
+
+def test_colors_need_a_palette_and_follow_its_order(tmp_path):
+    colors = np.array([(0, 0, 0), (0, 0, 255), (128, 64, 0), (9, 9, 9)])
+    path = written(colors[[[2, 0], [1, 3]]], tmp_path)
+    with pytest.raises(ValueError, match=r"mask\.png: a mask in colors \(RGB\); give the palette"):
+        read_mask(path, MaskCoding(3, ignore_index=3))
+    coding = MaskCoding(3, ignore_index=3, palette=colors.tolist())
+    assert read_mask(path, coding).tolist() == [[2, 0], [1, IGNORE]]
+    with pytest.raises(ValueError, match=r"1 pixels \(the first in row 1, column 1\) .* such as \(9, 9, 9\)"):
+        read_mask(path, MaskCoding(3, ignore_index=255, palette=colors[:3].tolist()))
+
+
+@pytest.mark.parametrize("palette", [[[0, 0]], [[0, 0, 256]]])
+def test_a_palette_is_colors(palette):
+    with pytest.raises(ValueError, match="a palette is a list of colors"):
+        MaskCoding(1, ignore_index=255, palette=palette)
+
+
+def test_unusable_masks_are_named_with_what_they_hold(tmp_path):
+    coding = MaskCoding(3, ignore_index=255)
+    with pytest.raises(ValueError, match=r"mask\.png: 3 pixels \(the first in row 0, column 1\) hold 3, 7; expected 0"):
+        read_mask(written([[0, 7, 3], [3, 0, 0]], tmp_path), coding)
+    Image.new("L", (3, 2)).save(tmp_path / "photo.png", "JPEG")
+    with pytest.raises(ValueError, match=r"photo\.png: JPEG changes the values"):
+        read_mask(tmp_path / "photo.png", coding)
+    Image.new("LA", (3, 2)).save(tmp_path / "alpha.png")
+    with pytest.raises(ValueError, match=r"alpha\.png: a mask of mode LA"):
+        read_mask(tmp_path / "alpha.png", coding)
+    half = written(VALUES, tmp_path).read_bytes()[:50]
+    (tmp_path / "half.png").write_bytes(half)
+    with pytest.raises(ValueError, match=r"half\.png: damaged image"):
+        read_mask(tmp_path / "half.png", coding)
+
+
+def test_the_splits_of_ade20k_and_a_validation_carved_from_train(folder):
+    train, val, test, classes = opened(folder)
+    assert classes == CLASSES
+    assert [len(split.rows) for split in (train, val, test)] == [1, 1, 2]
+    assert sorted([*train.rows, *val.rows]) == [0, 1]
+    assert "validation" in str(test.source.images[0])
+    image, mask = test.source.pair(0, "RGB")
+    assert (image.size, mask.tolist()) == ((3, 2), EXPECTED)
+
+
+def test_a_missing_mask_is_refused_and_other_files_are_passed_over(folder):
+    images = folder / "images" / "training"
+    (images / "Thumbs.db").write_text("")
+    (images / "._one.png").write_text("")
+    (images / "one.png").rename(images / "three.png")
+    with pytest.raises(ValueError, match=r"1 of 2 images have no mask, such as .*three\.png"):
+        opened(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda root: (root / "images/training").rename(root / "images/trainieren"), r"holds images/val; expected"),
+        (lambda root: (root / "images/train").mkdir(), "two names of the same split"),
+        (lambda root: (root / "annotations").rename(root / "labels"), r"annotations.training is not a folder"),
+        (lambda root: save(VALUES, root / "images/training/one.bmp"), r"one\.bmp and one\.png; which one"),
+        (lambda root: [path.unlink() for path in root.glob("images/training/*")], "training holds no image"),
+    ],
+)
+def test_layouts_that_cannot_be_right(folder, change, message):
+    change(folder)
+    with pytest.raises(ValueError, match=message):
+        find_pairs(folder)
+
+
+def test_class_names_from_beside_the_data(folder):
+    assert read_classes(folder, ["x", "y"]) == ["x", "y"]
+    (folder / "classes.txt").unlink()
+    with pytest.raises(ValueError, match=r"neither classes\.txt nor classes\.json"):
+        read_classes(folder, None)
+    for text in ('["a", "b"]', '{"1": "b", "0": "a"}'):
+        (folder / "classes.json").write_text(text)
+        assert read_classes(folder, None) == ["a", "b"]
+    for text, message in {
+        '{"1": "a", "2": "b"}': "no list of names",
+        "[1, 2]": "no list of names",
+        "a, b": "no list of names",
+        '["a", "a"]': "has 'a' twice",
+        '["a"]': "names 1 classes",
+        '["a", "", "b"]': "has no name for class 1",
+    }.items():
+        (folder / "classes.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"classes\.json.*{message}"):
+            read_classes(folder, None)
+
+
+def test_the_check_names_every_file_and_no_good_one(folder):
+    coding = MaskCoding(3, ignore_index=255)
+    assert list(find_problems(folder, coding)) == []
+    train, val = folder / "annotations/training", folder / "annotations/validation"
+    save([[0, 9, 0]], train / "one.png")
+    (train / "two.png").rename(train / "three.png")
+    save([[0, 1, 0]], val / "one.png")
+    (folder / "images/validation/two.png").write_bytes(b"GIF8")
+    assert {p.file.relative_to(folder).as_posix(): p.reason for p in find_problems(folder, coding)} == {
+        "annotations/training/one.png": "1 pixels (the first in row 0, column 1) hold 9; expected 0 to 2, and 255 "
+        "where nothing is scored",
+        "images/training/two.png": "has no mask",
+        "annotations/training/three.png": "has no image; it is left out",
+        "annotations/validation/one.png": "the mask is 3x1, its image 3x2",
+        "images/validation/two.png": "not an image (4 bytes, beginning 47 49 46 38); known are JPEG, PNG, WEBP, BMP, "
+        "GIF, TIFF",
+    }
+    with pytest.raises(ValueError, match="the mask is 3x1, its image 3x2"):
+        MaskFolder(find_pairs(folder)["val"], CLASSES, coding).pair(0, "RGB")
+
+
+def test_a_photo_lying_on_its_side_is_as_large_as_its_mask(folder):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (2, 3)).save(folder / "images/training/one.png", exif=exif)
+    assert list(find_problems(folder, MaskCoding(3, ignore_index=255))) == []
+
+
+def test_pixels_of_each_class(folder):
+    save([[0, 0, 0], [0, 0, 255]], folder / "annotations/validation/two.png")
+    counts = count_pixels(opened(folder).test)
+    assert counts.pixels.tolist() == [6, 2, 2]
+    assert counts.images.tolist() == [2, 1, 1]
+    assert counts.area.tolist() == [10, 5, 5]
+    assert counts.ignored == 2
+    # frequencies 0.6, 0.4, 0.4
+    assert counts.median_frequency_weights() == pytest.approx([0.4 / 0.6, 1, 1])
+
+
+def test_a_class_that_is_nowhere_has_weight_one(folder):
+    counts = count_pixels(opened(folder, classes=[*CLASSES, "d"]).test)
+    assert counts.pixels[3] == 0
+    assert counts.median_frequency_weights()[3] == 1
+
+
+@camvid.needs_camvid
+def test_camvid_is_clean_and_mostly_road_and_buildings():
+    splits = open_masks(camvid.ROOT, ignore_index=camvid.VOID, val_fraction=0.1, classes=camvid.CLASSES)
+    assert [len(split.rows) for split in splits[:3]] == [367, 101, 233]
+    assert list(find_problems(camvid.ROOT, MaskCoding(11, ignore_index=camvid.VOID))) == []
+    counts = count_pixels(splits.val)
+    assert counts.pixels.sum() + counts.ignored == 101 * 360 * 480
+    assert {camvid.CLASSES[i] for i in np.argsort(counts.pixels)[-2:]} == {"road", "building"}
+    wrong = open_masks(camvid.ROOT, ignore_index=255, val_fraction=0.1, classes=camvid.CLASSES)
+    with pytest.raises(ValueError, match=r"hold 11; expected 0 to 10"):
+        wrong.train.source.mask(0)
