@@ -154,11 +154,9 @@ def save_for_ever(folder):
         checkpoints.save(step + 1, tensors, {**facts, "step": step + 1}, best=None)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
-def test_kills_while_saving_always_leave_a_checkpoint_that_verifies(tmp_path, kills):
-    """All twenty: ``pytest -m slow -n 0 -k kills_while_saving``."""
+def test_twenty_kills_while_saving_always_leave_a_checkpoint_that_verifies(tmp_path):
     moments, steps, strays = random.Random(7), [0], 0
-    for _ in range(kills):
+    for _ in range(20):
         process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(tmp_path,))
         process.start()
         while not Checkpoints.steps(SimpleNamespace(folder=tmp_path))[:1] > steps[-1:]:  # it saves
