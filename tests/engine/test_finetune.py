@@ -74,3 +74,11 @@ def test_a_linear_probe_changes_the_head_alone_and_resumes_as_it_began(begun, fl
     assert train(f"--resume={tmp_path / 'a'}") == 0
     assert f"at step {rows[0]['step']} of {rows[1]['step']}" in capsys.readouterr().out
     assert sha(tmp_path / "a") == finished
+
+
+def test_torchrun_finds_its_run_again_though_the_weights_gave_the_name(begun, flowers, tmp_path, capsys, monkeypatch):
+    """After a failure it starts the same command again."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    for _ in range(2):
+        tune(begun, flowers, tmp_path / "run")
+    assert "is finished" in capsys.readouterr().out

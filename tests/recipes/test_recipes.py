@@ -2,6 +2,7 @@
 
 import re
 from importlib import resources
+from pathlib import Path
 
 import pytest
 import timm
@@ -72,3 +73,14 @@ def test_imagenet_is_trained_as_hornet_gf(size, drop_path, magnitude):
     optim = config.optim
     assert (optim.name, optim.lr, config.data.batch_size * optim.accumulate) == ("adamw", 4e-3, 4096)
     assert (optim.weight_decay, optim.clip_grad, optim.ema_decay, optim.epochs) == (0.05, 1.0, 0.9999, 300)
+
+
+def test_the_page_about_recipes_names_them_all_and_only_options_that_exist():
+    text = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|.*\| (?:yes|no)\b", text, re.MULTILINE)) == set(recipes())
+    named = set(re.findall(r"\b((?:model|data|optim|run)\.[a-z_]+)\b", text)) - {"model.safetensors"}
+    assert named <= set(flat(Config()))
+    for size in ("tiny", "small", "base"):
+        config = load(f"imagenet_1k_{size}")[1]
+        magnitude = config.data.rand_augment.split("-")[1]
+        assert f"| `imagenet_1k_{size}` | {config.model.drop_path_rate} | {magnitude} |" in text

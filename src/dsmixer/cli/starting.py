@@ -90,7 +90,7 @@ def _launched(config: Config, asked: Namespace) -> tuple[Config, Start]:
         return config, Start(folder, resume=False)  # the main process looks, and tells
     if not (folder / "config.yaml").is_file():
         return config, Start(new_folder(asked.out, "", False), resume=False)
-    with suppress(ValueError):  # weights that are gone are not missed
+    with suppress(ValueError):  # weights that are gone are not missed, unless the name is to come from them
         find_weights(config.model)
     before, after = flat(_resumed(folder, [])), flat(config)
     for key in ("model.weights", "data.root"):  # kept absolute in the folder

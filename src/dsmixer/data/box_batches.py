@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from dsmixer.data.bad import Bad
 from dsmixer.data.box_transforms import to_target, to_tensor
 from dsmixer.data.loader import Key
 from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, seed_generators
@@ -22,6 +23,7 @@ class BoxBatch(NamedTuple):
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     rows: Tensor
+    bad: tuple[Bad, ...] = ()  # unreadable ones; so far there are none, for one stops the run
 
     def to(self, device: torch.device, channels_last: bool = False) -> "BoxBatch":
         """On another device, without waiting for the copy; single images have no such layout to choose."""
@@ -36,6 +38,7 @@ class TruthBatch(NamedTuple):
     images: list[Tensor]
     truths: list[dict[str, Any]]
     rows: Tensor
+    bad: tuple[Bad, ...] = ()  # as in `BoxBatch`
 
     def to(self, device: torch.device, channels_last: bool = False) -> "TruthBatch":
         """On another device; the truth stays, it is only compared with."""
