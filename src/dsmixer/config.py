@@ -61,7 +61,7 @@ class DataConfig:
     max_bad: float = 0.001
     """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
     cache: Literal["none", "memory"] = "none"
-    """memory decodes every image once, before training, and keeps the pixels: small images load twice as fast."""
+    """memory decodes every image once, before training, and keeps the pixels: small images load 1.5 times as fast."""
     crop_pct: float = 1.0
     """Share of the shorter side that the middle square of an evaluated image keeps; on ImageNet often 0.875."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
