@@ -20,7 +20,10 @@ CONTEXT.set_forkserver_preload(
 
 
 class Moment(NamedTuple):
-    """The ``count``-th call of something: "loss" a batch, "update" a batch of validation, "replace" a file renamed."""
+    """The ``count``-th call of something: "loss" a batch, "update" a batch of validation, "replace" a file renamed.
+
+    "spoil" sends no signal: it makes an image of the ``count``-th batch that is read huge.
+    """
 
     what: str
     count: int
@@ -55,6 +58,7 @@ def _work(arguments: tuple[str, ...], log: Path, moment: Moment | None, environm
     for number, path in ((1, log), (2, log.with_suffix(".err"))):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.environ.update(environment)
+    multiprocessing.set_start_method("fork", force=True)  # for the workers, as in a process that a shell starts
     warnings.simplefilter("error")
     from dsmixer.cli import main
 
@@ -82,6 +86,8 @@ def watch_losses(path: Path) -> Callable[[], None]:
 
 def strike(moment: Moment) -> None:
     """Send this process a signal when ``moment`` has come."""
+    if moment.what == "spoil":
+        return spoil(moment.count)
     from dsmixer.engine import checkpoint
     from dsmixer.tasks.classification import Classification
 
@@ -95,6 +101,22 @@ def strike(moment: Moment) -> None:
         return original(*arguments)
 
     setattr(owner, moment.what, struck)
+
+
+def spoil(*numbers: int) -> None:
+    """One image of the batches with these numbers, counted from 1 as they are read, becomes huge."""
+    from dsmixer.data.loader import Images
+
+    read, calls = Images.__getitems__, []
+
+    def spoiled(self, keys):
+        batch = read(self, keys)
+        calls.append(1)
+        if len(calls) in numbers:
+            batch.images[3] = 3e38
+        return batch
+
+    Images.__getitems__ = spoiled
 
 
 def together(world: int, *arguments: str, logs: Path, moments: dict[int, Moment] | None = None) -> list[Child]:

@@ -17,11 +17,10 @@ from dsmixer.data.seeds import seed_step
 from dsmixer.engine.distributed import Group, lost_process
 
 from .nursery import Moment, together
-from .shrunken import SHRUNK, sha, train
+from .shrunken import EAGER, SHRUNK, sha, train
 
 # without dropping, which differs from process to process
 SAME = [*SHRUNK, "--model.drop_path_rate=0", "--optim.epochs=1"]
-EAGER = "--run.save_every_minutes=0.0001"
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,11 @@
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -155,6 +158,29 @@ def _calm_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
 
 
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise ``TimeoutError`` in the main thread a second after ``seconds`` (0: never).
+
+    The loader's own timeout covers the wait for the news of a batch, but not the fetching of its memory, which a worker
+    that is stopped as a whole leaves unanswered for ever.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"a worker timed out after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def end_workers() -> None:
     """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
@@ -193,13 +219,14 @@ class Feed:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self.loader)
+        batches, timeout = iter(self.loader), self.loader.timeout
         for number, _ in enumerate(self.plan):
             try:
-                batch = next(batches)
+                with _alarm(timeout):
+                    batch = next(batches)
             except ValueError as error:  # from decode; a worker's arrives with its whole traceback as the message
                 raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
-            except (RuntimeError, ConnectionError, EOFError) as error:
+            except (RuntimeError, ConnectionError, TimeoutError, EOFError) as error:
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 raise DataError(
                     f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "

@@ -59,11 +59,15 @@ def load_weights(model: nn.Module, name: str, path: Path) -> str:
 
     Of other input channels the first convolution is adapted as timm does it: its response to a gray image stays.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     from timm.models import adapt_input_conv
 
-    theirs = weights_architecture(path) or "another model"
-    tensors, mine = load_file(path), model.state_dict()
+    theirs, mine = weights_architecture(path) or "another model", model.state_dict()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
     for key in (f"{prefix}.weight" for prefix in _settings(model, "first_conv")):
         if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
             tensors[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])

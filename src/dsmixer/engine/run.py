@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
@@ -119,6 +120,20 @@ class Run:
         newest = checkpoints.load_newest() if self.group.is_main else None  # the main process says which is intact
         step = self.group.from_main(newest[1]["step"] if newest else 0)
         tensors, facts = newest or checkpoints.load(step)
+        try:
+            self._unpack(tensors, facts, hardware, console)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"the checkpoint of {self.folder} does not fit this version ({reason})") from error
+        if self.group.is_main:
+            write_metrics(self.folder / "metrics.csv", self.state.history)
+        console.say(f"resuming {self.folder} at step {self.state.step} of {self.plan.steps}")
+
+    def _unpack(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], hardware: dict[str, Any], console: Console
+    ) -> None:
         for name, value in self.facts.items():
             if facts["fixed"].get(name) != value:
                 before = facts["fixed"].get(name)
@@ -130,9 +145,6 @@ class Run:
             if before != value:
                 console.warn(f"{name} was {before} and is now {value}: the result may differ in its last bits")
         self.state.unpack(tensors, facts)
-        if self.group.is_main:
-            write_metrics(self.folder / "metrics.csv", self.state.history)
-        console.say(f"resuming {self.folder} at step {self.state.step} of {self.plan.steps}")
 
     def _batches(self) -> Any:
         plan = self.plan
