@@ -187,7 +187,7 @@ class InferenceConfig:
     """Images the network sees at once."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
     threads: int = 0
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
