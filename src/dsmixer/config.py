@@ -61,7 +61,7 @@ class DataConfig:
     max_bad: float = 0.001
     """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
     cache: Literal["none", "memory"] = "none"
-    """memory decodes every image once, before training, and keeps the pixels: small images load twice as fast."""
+    """memory decodes every image once, before training, and keeps the pixels: small images load 1.5 times as fast."""
     crop_pct: float = 1.0
     """Share of the shorter side that the middle square of an evaluated image keeps; on ImageNet often 0.875."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
@@ -187,7 +187,7 @@ class InferenceConfig:
     """Images the network sees at once."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
     threads: int = 0
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""

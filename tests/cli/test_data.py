@@ -28,7 +28,7 @@ def test_check_names_every_bad_file_and_counts_the_rest(root, tmp_path, capsys):
     good = 8 + 3 + len(FILES) - len(BAD)
     assert f"{good} of {good + len(BAD)} images" in out
     # the two ants of val are those of train, and so is the one among the moths
-    assert "3 images are there before, byte for byte: 3 in another split, 1 in another class" in out
+    assert "3 of earlier images, byte for byte: 3 in another split, 1 in another class" in out
     assert "PNG" in out
     assert "1x1 to 30000x20, median 64x48" in out
     rows = list(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))

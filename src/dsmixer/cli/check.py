@@ -61,8 +61,8 @@ def _table(sources: dict[str, "Source"], found: "Findings") -> Iterator[tuple[st
         few, many = (f"{source.classes[place]} {counts[place]:,}" for place in (counts.argmin(), counts.argmax()))
         each = f"{counts[0]:,} each" if few == many else f"{few} to {many}"
         yield split, f"{len(source.labels):,} images of {(counts > 0).sum()} classes, {each}"
-    same = f"{found.repeated:,} images are there before, byte for byte"
-    yield "copies", f"{same}: {found.leaked:,} in another split, {found.contradicted:,} in another class"
+    where = f"{found.leaked:,} in another split, {found.contradicted:,} in another class"
+    yield "copies", f"{found.repeated:,} of earlier images, byte for byte: {where}"
 
 
 def _parser() -> Parser:

@@ -232,10 +232,10 @@ class Feed:
                     f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "
                     "and if it hung, a larger --data.worker_timeout"
                 ) from error
-            if batch.bad:
+            if bad := getattr(batch, "bad", ()):  # batches of boxes and of masks have none: there, one is an error
                 if self.bad is None:
-                    raise DataError(": ".join(batch.bad[0]))
-                self.bad.add(batch.bad)
+                    raise DataError(": ".join(bad[0]))
+                self.bad.add(bad)
             yield batch
 
     def _in_flight(self, number: int) -> str:

@@ -30,7 +30,8 @@ def load(
         weights: a run folder, a .safetensors file that `dsmixer train` wrote, the name of packaged weights such as
             ``"dsm_atto.tiny_imagenet_100"``; nothing for the packaged default.
         device: ``"auto"`` takes a GPU where there is one; or ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
-        precision: ``"auto"`` is bfloat16 where the hardware multiplies it; or ``"float32"``, ``"bfloat16"``.
+        precision: ``"auto"`` is bfloat16 where the hardware multiplies it; or ``"float32"``, ``"bfloat16"``,
+            ``"float16"``.
 
     Raises:
         ValueError: saying what ``weights`` is instead: no run, not finished, another format, damaged, without class
