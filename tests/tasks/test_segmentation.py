@@ -14,6 +14,7 @@ from dsmixer.data.mask_files import IGNORE
 from dsmixer.data.mask_loader import MaskBatch, MaskedImages
 from dsmixer.data.mask_transforms import random_pair, whole_pair
 from dsmixer.data.masks import open_masks
+from dsmixer.heads import Segmenter
 from dsmixer.tasks.mask_pictures import class_colors, mistakes, overlay
 from dsmixer.tasks.pixel_losses import PixelLoss
 from dsmixer.tasks.segmentation import Segmentation, unpadded
@@ -194,3 +195,16 @@ def test_camvid_from_files_to_report(tmp_path):
     metrics = task.compute()
     assert all(0 < metrics[name] < 1 for name in ("mIoU", "aAcc", "mAcc", "boundary_IoU"))
     assert len(task.report(tmp_path)) > len(camvid.CLASSES)
+
+
+def test_a_segmenter_of_ours_learns_from_and_is_judged_by_the_task():
+    torch.manual_seed(0)
+    model = Segmenter("dsm_test", 3, head="upernet", head_kwargs={"dim": 16})
+    task = make()
+    batch = told(random_masks(2, 40, 72))
+    loss, _ = task.loss(model, batch)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    with torch.inference_mode():
+        task.update(model.eval(), batch)
+    assert task.compute()["loss"] > 0
