@@ -1,7 +1,11 @@
 """Dynamic Spectrum Mixer: a frequency-domain vision backbone.
 
 Importing this package costs almost nothing and imports neither torch nor timm. As soon as timm is there, before or
-after, ``timm.create_model("dsm_tiny")`` knows the ``dsm_*`` models.
+after, ``timm.create_model("dsm_tiny")`` knows the ``dsm_*`` models. A trained model is used in three lines::
+
+    import dsmixer
+    model = dsmixer.load("runs/digits-001")
+    print(model.predict(["photo.jpg"], top_k=5))
 """
 
 import importlib
@@ -11,17 +15,22 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsmixer.inference.classifier import load as load
 
 __version__ = "0.1.0"
 
 _ROOMS = ("backbones", "layers", "spectral")
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     """Rooms are imported when first asked for: ``dsmixer.spectral.dct2`` works after ``import dsmixer``."""
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
+    if name == "load":
+        return importlib.import_module("dsmixer.inference.classifier").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,6 +8,7 @@ wrong value is reported before anything slow is loaded.
 import ast
 import inspect
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -17,24 +18,29 @@ from typing import Any, Literal
 class ModelConfig:
     """The network, as ``timm.create_model`` receives it."""
 
-    name: str = "dsm_tiny"
-    """Name of a model in timm's registry; `dsmixer models` lists ours."""
+    name: str | None = "dsm_tiny"
+    """Name of a model in timm's registry; `dsmixer models` lists ours. Null takes it, and its kwargs, from weights."""
     kwargs: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the model, such as {depths: [1, 1, 2, 1]}."""
     drop_path_rate: float = 0.0
     """Stochastic depth: share of samples whose residual branch is dropped in the deepest block, 0 to below 1."""
     weights: str | None = None
-    """A .safetensors file of the same model to start from; a head for other classes is started afresh."""
+    """What to start from: a .safetensors file, a run folder or a packaged name, of the same model; or timm, for what it
+    has for model.name. A head for other classes is started afresh."""
+    freeze: Literal["none", "backbone"] = "none"
+    """What keeps the weights it started from: backbone trains the classifier alone (a linear probe)."""
 
 
 @dataclass
 class DataConfig:
     """The images, their splits, and what happens to a training image before the network sees it."""
 
-    name: Literal["digits", "parquet"] = "digits"
-    """Where the images come from: scikit-learn's digits, or a folder of parquet files as Hugging Face writes them."""
+    name: Literal["auto", "folder", "parquet", "shards", "csv", "digits"] = "auto"
+    """What data.root holds: class folders, Hugging Face parquet, tar shards, a CSV; auto looks. digits need no root."""
     root: str | None = None
-    """Folder of the parquet files."""
+    """Folder of the images, or a CSV file with the columns path and label."""
+    allow_outside: bool = False
+    """Whether a CSV file may name images outside its folder."""
     image_size: int = 224
     """Side of the square image the network receives, in pixels."""
     in_chans: Literal[1, 3] = 3
@@ -44,19 +50,37 @@ class DataConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     """Standard deviation of each channel, divided by, on the scale 0 to 1."""
     val_fraction: float = 0.1
-    """Share of train held back, class by class, to choose the best checkpoint where the data has no split for it."""
+    """Share of train held back, class by class, to choose the best checkpoint (and as much to judge it at the end)
+    where the data has no split for it."""
     batch_size: int = 64
     """Images in one optimizer step (before optim.accumulate multiplies it)."""
     workers: int = 0
     """Processes that decode and augment; 0 does it in the training process. The result is the same for any number."""
     worker_timeout: float = 300.0
     """Seconds to wait for a batch from the workers before giving up."""
+    max_bad: float = 0.001
+    """Largest share of unreadable images: they are skipped and listed in bad_files.csv; above it, the run stops."""
+    cache: Literal["none", "memory"] = "none"
+    """memory decodes every image once, before training, and keeps the pixels: small images load 1.5 times as fast."""
+    crop_pct: float = 1.0
+    """Share of the shorter side that the middle square of an evaluated image keeps; on ImageNet often 0.875."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    """How an evaluated image is resized."""
+    repeats: int = 1
+    """Repeated augmentation: copies of an image in a row, each augmented anew. An epoch stays as long as without, so it
+    shows a share of the images only."""
     hflip: float = 0.0
     """Probability of a left-right flip."""
+    vflip: float = 0.0
+    """Probability of an upside-down flip."""
     crop_padding: int = 0
     """Pixels added on every side before a random crop back to image_size; 0 is off."""
     crop_scale: float = 1.0
     """Smallest share of the area a random resized crop may keep; 1 is off."""
+    crop_ratio: float = 4 / 3
+    """Largest ratio of the sides of a random resized crop: 4/3 is 3:4 to 4:3."""
+    crop_interpolation: Literal["bicubic", "bilinear", "random"] = "bicubic"
+    """How a random resized crop is resized; random is either, anew for each image."""
     rotate: float = 0.0
     """Largest random rotation to either side, in degrees."""
     translate: float = 0.0
@@ -65,12 +89,26 @@ class DataConfig:
     """Largest random zoom in or out, as a share: 0.1 is 0.9 to 1.1."""
     rand_augment: str | None = None
     """RandAugment in timm's notation, such as rand-m9-mstd0.5-inc1."""
+    color_jitter: float = 0.0
+    """Largest random change of brightness, contrast and saturation, as a share: 0.4 is 0.6 to 1.4 times."""
     erase: float = 0.0
-    """Probability that a rectangle of the image is erased with noise."""
+    """Probability that rectangles of the image are erased."""
+    erase_count: int = 1
+    """Largest number of rectangles that share the erased area."""
+    erase_mode: Literal["pixel", "rand", "const"] = "pixel"
+    """What fills them: noise (pixel), one random color each (rand) or the mean color (const)."""
     mixup: float = 0.0
     """Mixup's alpha; 0 is off."""
     cutmix: float = 0.0
     """CutMix's alpha; 0 is off."""
+    mix_prob: float = 1.0
+    """Probability of mixing at all, where mixup or cutmix is on."""
+    mix_switch: float = 0.5
+    """Probability of CutMix rather than mixup, where both are on."""
+    mix_mode: Literal["batch", "pair", "elem"] = "batch"
+    """What shares a draw of mixup and CutMix: the batch, two images, or nothing."""
+    mix_epochs: int | None = None
+    """Epochs with mixup and CutMix, after which they are off; null is all."""
 
 
 @dataclass
@@ -89,12 +127,20 @@ class OptimConfig:
     """Epochs of linear warm-up from zero."""
     weight_decay: float = 0.05
     """Decoupled weight decay; biases, norms and what the model lists in no_weight_decay are spared."""
+    no_decay: list[str] = field(default_factory=list)
+    """Names of further parameters to spare, such as head.fc.weight or *.band_weights."""
     layer_decay: float | None = None
     """Factor on the learning rate from each layer to the one below it; null is off."""
     clip_grad: float | None = 1.0
     """Largest norm of the gradient; null is off."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one step."""
+    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
+    """Cross-entropy over the classes, or binary cross-entropy of each class against the rest."""
+    bce_threshold: float | None = None
+    """With bce: targets above it count as 1, others as 0, after mixing and smoothing; null leaves them soft."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced weighs an image by the rarity of its class in train, so that every class weighs the same; mean 1."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     ema_decay: float = 0.0
@@ -111,8 +157,14 @@ class RunConfig:
     """Seed of the weights, the order, the augmentation and the dropping; the splits do not depend on it."""
     device: str = "auto"
     """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    strategy: Literal["auto", "ddp", "fully_shard"] = "auto"
+    """How the processes that torchrun starts share the model: each has a copy (ddp, auto) or a part (fully_shard)."""
+    process_timeout: float = 600.0
+    """Seconds to wait for another process, which may be saving, before giving up."""
+    channels_last: bool = False
+    """Lay images and convolution weights out with the channels last: faster convolutions on a GPU."""
     threads: int = 0
     """Threads of one operation on the CPU; 0 leaves PyTorch's choice. Other counts give other last bits."""
     deterministic: bool = False
@@ -122,7 +174,58 @@ class RunConfig:
     save_every_minutes: float = 10.0
     """Time between checkpoints within an epoch; each epoch's end saves too."""
     check_every: int = 20
-    """Steps between looks at the loss (shown, and checked to be finite); each look waits for the GPU."""
+    """Steps between looks at the loss (shown, and checked to be finite); each waits for the GPU. A CPU always looks."""
+    max_nonfinite: int = 0
+    """Steps in a row whose loss or gradient may be not finite: they are skipped. Above 0, every step is looked at."""
+
+
+@dataclass
+class InferenceConfig:
+    """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
+
+    batch_size: int = 64
+    """Images the network sees at once."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    threads: int = 0
+    """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
+        for name, least in (("batch_size", 1), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least {least}"
+                )
+
+
+@dataclass
+class PredictConfig(InferenceConfig):
+    """What `dsmixer predict` adds."""
+
+    top_k: int = 5
+    """Classes named for an image, the most probable first."""
+    workers: int = 4
+    """Threads that read and decode ahead of the network."""
+
+    def check(self) -> None:
+        """As above."""
+        super().check()
+        for name in ("top_k", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least 1")
+
+
+@dataclass
+class EvaluateConfig(InferenceConfig):
+    """What `dsmixer evaluate` adds."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
+    sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
+    """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
 
 
 @dataclass
@@ -151,8 +254,10 @@ class Config:
                 )
         if min(data.std) <= 0:
             raise ValueError(f"data.std is {data.std}, but every value must be above 0")
-        if data.name == "parquet" and data.root is None:
-            raise ValueError("data.name is parquet, but data.root is not set: give the folder with --data.root PATH")
+        if data.name != "digits" and data.root is None:
+            raise ValueError(f"data.name is {data.name}, but data.root is not set: give it with --data.root PATH")
+        if data.name == "digits" and data.root is not None:
+            raise ValueError(f"data.name is digits, which come without data.root; for {data.root}: --data.name auto")
         if data.rand_augment and data.in_chans != 3:
             raise ValueError(f"data.rand_augment works on color; data.in_chans is {data.in_chans}, so set it to null")
         if (data.mixup or data.cutmix) and data.batch_size % 2:
@@ -163,9 +268,27 @@ class Config:
             raise ValueError(
                 f"optim.warmup_epochs is {self.optim.warmup_epochs}, but optim.epochs is only {self.optim.epochs}"
             )
+        for what in _contradictions(self):
+            raise ValueError(what)
         clash = {"num_classes", "in_chans", "drop_path_rate", "pretrained"} & set(self.model.kwargs)
         if clash:
             raise ValueError(f"model.kwargs may not set {', '.join(sorted(clash))}: a field or the data decides that")
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    """Values that would do nothing, or nothing sensible, beside others."""
+    model, data, optim = config.model, config.data, config.optim
+    if data.mix_epochs is not None and not (data.mixup or data.cutmix):
+        yield f"data.mix_epochs is {data.mix_epochs}, but neither data.mixup nor data.cutmix is on"
+    if optim.bce_threshold is not None and optim.loss != "bce":
+        yield f"optim.bce_threshold is {optim.bce_threshold}, but optim.loss is {optim.loss}, not bce"
+    if model.name is None and model.weights in (None, "timm"):
+        yield (
+            f"model.name is null and model.weights is {model.weights or 'null'}: say which weights to take the name "
+            "from, with --model.weights"
+        )
+    if model.freeze == "backbone" and model.weights is None:
+        yield "model.freeze is backbone, but model.weights is null: only weights that were trained are worth keeping"
 
 
 def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float], str]]:
@@ -178,15 +301,25 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "data.batch_size": (count, "at least 1"),
         "data.workers": (natural, "at least 0"),
         "data.worker_timeout": (positive, "a number of seconds above 0"),
+        "data.max_bad": (unit, "a share from 0 to 1"),
+        "data.crop_pct": ((1e-9, 1.0), "above 0 and at most 1"),
+        "data.repeats": (count, "at least 1"),
         "data.hflip": (unit, "a probability from 0 to 1"),
+        "data.vflip": (unit, "a probability from 0 to 1"),
         "data.crop_padding": (natural, "at least 0"),
         "data.crop_scale": ((1e-9, 1.0), "above 0 and at most 1"),
+        "data.crop_ratio": (count, "at least 1"),
         "data.rotate": ((0, 180), "from 0 to 180 degrees"),
         "data.translate": (unit, "a share from 0 to 1"),
         "data.scale": (share, "at least 0 and below 1"),
+        "data.color_jitter": (unit, "a share from 0 to 1"),
         "data.erase": (unit, "a probability from 0 to 1"),
+        "data.erase_count": (count, "at least 1"),
         "data.mixup": (natural, "at least 0"),
         "data.cutmix": (natural, "at least 0"),
+        "data.mix_prob": (unit, "a probability from 0 to 1"),
+        "data.mix_switch": (unit, "a probability from 0 to 1"),
+        "data.mix_epochs": (natural, "at least 0, or null"),
         "optim.epochs": (count, "at least 1"),
         "optim.lr": (positive, "above 0"),
         "optim.min_lr": (natural, "at least 0"),
@@ -195,13 +328,16 @@ def _limits(config: Config) -> list[tuple[str, float | None, tuple[float, float]
         "optim.layer_decay": ((1e-9, 1.0), "above 0 and at most 1, or null"),
         "optim.clip_grad": (positive, "above 0, or null"),
         "optim.accumulate": (count, "at least 1"),
+        "optim.bce_threshold": (unit, "from 0 to 1, or null"),
         "optim.label_smoothing": (share, "at least 0 and below 1"),
         "optim.ema_decay": (share, "at least 0 and below 1"),
         "optim.choose_within": (natural, "a number of standard errors, at least 0"),
         "run.seed": ((0, 2**63 - 1), "a whole number from 0"),
         "run.threads": (natural, "at least 0"),
         "run.save_every_minutes": (positive, "a number of minutes above 0"),
+        "run.process_timeout": (positive, "a number of seconds above 0"),
         "run.check_every": (count, "at least 1"),
+        "run.max_nonfinite": (natural, "at least 0"),
     }
     rows = []
     for key, (limits, wanted) in table.items():

@@ -114,9 +114,10 @@ class Question(NamedTuple):
 
 
 STATIC = ("dsm-static", "dsm-emphasis", "dsm-batch")
-WITHOUT_A_GATE = ("dsm-no-gate", "dsm-no-gate-dynamic", "dsm-other-gate")
+GATE = ("dsm-other-gate", "dsm-no-gate", "dsm-no-gate-dynamic", "dsm-no-gate-shuffled")
 QUESTIONS: dict[str, Question] = {
-    "1-dynamic": Question("final", ("dsm", *STATIC, "dsm-shuffled", *WITHOUT_A_GATE)),
+    "1-dynamic": Question("final", ("dsm", *STATIC, "dsm-shuffled")),
+    "1-dynamic-gate": Question("final", ("dsm", "dsm-static", *GATE)),
     "1-dynamic-final": Question("final", ("dsm", *DYNAMIC)),
     "1-dynamic-screen": Question("screen", ("dsm", *DYNAMIC)),
     "2-symmetric": Question("screen", ("dsm", *PARITY)),

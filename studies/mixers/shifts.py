@@ -2,9 +2,10 @@
 
 uv run python -m studies.mixers.shifts --protocol final --mixers dsm dsm-emphasis dsm-static gatedconv7
 
-Size (resized, bicubic; tables made for one grid, such as GFNet's filter, are interpolated as their papers do), frequency
-content (the DCT of the image keeps what lies below, or above and the mean, a radius in cycles per pixel), contrast and
-noise. Needs the weights that `run` left in `runs/mixers`. A line that is in `shifts.csv` is not measured again.
+Size (resized, bicubic; tables made for one grid, such as GFNet's filter, are interpolated as in their papers),
+frequency content (the DCT of the image keeps what lies below, or above and the mean, a radius in cycles per pixel),
+contrast and noise. Needs the weights that `run` left in `runs/mixers`. A line that is in `shifts.csv` is not measured
+again.
 """
 
 import argparse

@@ -17,7 +17,7 @@ def here(tmp_path, monkeypatch):
     """A folder with one of everything that can be wrong."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text("model: {name: dsm_test}\n")
+    (tmp_path / "run" / "config.yaml").write_text("data: {name: digits}\n")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "bad.yaml").write_text("model: {name: [}")
@@ -36,8 +36,17 @@ def here(tmp_path, monkeypatch):
 
 TABLE = [
     (["trian"], "did you mean train"),
-    (["evaluate"], "unknown command 'evaluate'"),
-    (["train"], "--recipe cifar10 | digits"),
+    (["explain"], "unknown command 'explain'"),
+    (["predict"], "say what to predict: files, folders"),
+    (["predict", "a.png", "--weights", "run"], "the run run is not finished"),
+    (["predict", "a.png", "--weights", "atto.safetensors"], "does not say its model_kwargs, class_names"),
+    (["predict", "a.png", "--weights", "pickled.pth"], "is no .safetensors file"),
+    (["predict", "a.png", "--weihts", "run"], "unrecognized arguments: --weihts"),
+    (["evaluate"], "the following arguments are required: WEIGHTS"),
+    (["evaluate", "full"], "full is not the folder of a run"),
+    (["weights", "run"], "the following arguments are required: --tag"),
+    (["weights", "broken.safetensors", "--tag=x"], "not a readable .safetensors"),
+    (["train"], "--recipe cifar10 | digits | finetune"),
     (["train", "--recipe", "digit"], "did you mean digits"),
     (["train", "--recipe", "no/such.yaml"], "does not exist"),
     (["train", "--recipe"], "expected one argument"),
@@ -50,12 +59,24 @@ TABLE = [
     (["train", "--recipe", "target.yaml"], "'model._target_' is no setting"),
     (["train", "--recipe", "cifar10"], "data.root is not set"),
     (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere is not a folder"),
-    (["train", "--recipe", "cifar10", "--data.root", "full"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=parquet"], "no parquet file"),
+    (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=auto"], "neither images nor folders"),
+    ([*DIGITS, "--data.root", "full"], "data.name is digits, which come without data.root"),
+    (["check"], "the following arguments are required: DATA"),
+    (["check", "nowhere"], "nowhere is not a folder"),
+    (["check", "full"], "neither images nor folders"),
+    (["check", "full", "--name=mnist"], "invalid choice: 'mnist'"),
+    (["check", "full", "--workers=0"], "--workers is 0, but it must be at least 1"),
+    (["check", "full", "--out", "bad.yaml"], "--out bad.yaml exists"),
+    (["pack", "nowhere", "new"], "nowhere is not a folder"),
+    (["pack", "full", "run"], "run exists; give a folder that does not, or is empty"),
+    (["pack", "full", "new", "--shard-size=0"], "--shard-size is 0"),
+    (["pack", "full", "new", "--resize=-3"], "--resize is -3"),
     ([*DIGITS, "--optim.lrr=1"], "did you mean optim.lr"),
     ([*DIGITS, "--lr=1"], "'lr' is no setting"),
     ([*DIGITS, "--optim.lr=fast"], "optim.lr is 'fast', expected a value of type float"),
     ([*DIGITS, "--optim.clip_grad=none"], "optim.clip_grad is 'none', expected a value of type float or null"),
-    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'digits', 'parquet'"),
+    ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'auto', 'folder', 'parquet'"),
     ([*DIGITS, "--optim.epochs=0"], "optim.epochs is 0, but it must be at least 1"),
     ([*DIGITS, "--data.mean=[0.5,0.5]"], "data.mean has 2 values, but data.in_chans is 1"),
     ([*DIGITS, "--data.rand_augment=rand-m9"], "data.rand_augment works on color"),
@@ -66,8 +87,12 @@ TABLE = [
     ([*DIGITS, "--out", "full", "--overwrite"], "full is not empty, and not the folder of a run"),
     ([*DIGITS, "--out", "run"], "--resume run"),
     ([*DIGITS, "--out", "bad.yaml"], "is a file"),
-    ([*DIGITS, "--model.weights=gone.safetensors"], "gone.safetensors, expected"),
-    ([*DIGITS, "--model.weights=pickled.pth"], "expected a .safetensors file"),
+    ([*DIGITS, "--model.weights=gone.safetensors"], "model.weights: gone.safetensors does not exist"),
+    ([*DIGITS, "--model.weights=pickled.pth"], "model.weights: pickled.pth is no .safetensors file"),
+    (["train", "--recipe", "finetune", "--data.root", "full"], "say which weights to take the name from"),
+    ([*DIGITS, "--model.freeze=backbone"], "model.weights is null: only weights that were trained are worth keeping"),
+    ([*DIGITS, "--data.mix_epochs=5"], "neither data.mixup nor data.cutmix is on"),
+    ([*DIGITS, "--optim.bce_threshold=0.5"], "optim.loss is cross_entropy, not bce"),
     ([*DIGITS, "--model.weights=broken.safetensors"], "not a readable .safetensors"),
     ([*DIGITS, "--model.weights=atto.safetensors"], "holds weights of dsm_atto, but model.name is dsm_test"),
     (["train", "--resume", "nowhere"], "nowhere is not a folder"),
@@ -99,6 +124,8 @@ SLOW = [
         "'x'; try rand",
     ),
     ([*DIGITS, "--optim.name=adamv"], "optim.name is adamv, which timm does not have"),
+    ([*DIGITS, "--optim.no_decay=[head.fc.wieght]"], "optim.no_decay has head.fc.wieght, which is no parameter; there"),
+    ([*DIGITS, "--model.weights=timm"], "model.weights is timm, but for dsm_test it says: No pretrained weights exist"),
     ([*DIGITS, "--run.device=cuda:77"], "run.device is cuda:77, which this machine does not offer"),
 ]
 

@@ -1,22 +1,27 @@
 """A batch is a function of (seed, epoch, position): not of workers, history, or where reading began."""
 
+import numpy as np
 import pytest
 import torch
+from timm.data.distributed_sampler import RepeatAugSampler
 
-from dsmixer.data.loader import CountedBatches, DataError, Feed, Images, in_order
+from dsmixer.data.loader import CountedBatches, DataError, Feed, Images, in_order, repeated
 from dsmixer.data.seeds import seed_generators
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform, train_transform
 
 AUGMENTED = train_transform(
-    16, [0.5] * 3, [0.5] * 3, hflip=0.5, crop_padding=2, crop_scale=0.5, rotate=10, translate=0.1, scale=0.1,
-    rand_augment="rand-m9-mstd0.5-inc1", erase=0.5,
+    16, [0.5] * 3, [0.5] * 3, crop_pct=0.9, interpolation="bilinear", hflip=0.5, vflip=0.5, crop_padding=2,
+    crop_scale=0.5, crop_ratio=2.0, crop_interpolation="random", rotate=10, translate=0.1, scale=0.1,
+    rand_augment="rand-m9-mstd0.5-inc1", color_jitter=0.4, erase=0.5, erase_count=3, erase_mode="rand",
 )  # fmt: skip
 
 
-def read(split, workers, start=0):
+def read(split, workers, start=0, repeats=1):
     images = Images(split, "RGB", AUGMENTED, seed=5)
-    batches = CountedBatches(len(images), 8, batches_per_epoch=len(images) // 8, epochs=2, seed=5, start=start)
+    batches = CountedBatches(
+        len(images), 8, batches_per_epoch=len(images) // 8, epochs=2, seed=5, start=start, repeats=repeats
+    )
     return list(Feed(images, batches, workers, timeout=60))
 
 
@@ -32,6 +37,29 @@ def test_augmented_batches_do_not_depend_on_workers_or_on_where_reading_began(fo
     assert not torch.equal(here[0].images, here[4].images)  # the next epoch draws anew
     for batch in here:
         assert torch.equal(batch.targets, torch.from_numpy(split.source.labels[batch.rows.numpy()]))
+
+
+def test_repeats_are_timms_each_with_an_augmentation_of_its_own():
+    order = np.random.default_rng(0).permutation(10)
+    theirs = RepeatAugSampler(order, num_replicas=1, rank=0, shuffle=False, num_repeats=3, selected_round=0)
+    places = repeated(order, 3)
+    assert (places % 10).tolist() == [int(order[i]) for i in theirs]
+    assert len(set(places.tolist())) == len(places) == 10
+    assert np.array_equal(repeated(order, 1), order)
+
+
+def test_repeated_batches_do_not_depend_on_workers_or_on_where_reading_began(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    here = read(split, workers=0, repeats=3)
+    assert [len(batch.rows) for batch in here] == [8] * 8  # as many as without
+    for other, offset in ((read(split, workers=2, repeats=3), 0), (read(split, workers=0, start=5, repeats=3), 5)):
+        for batch, expected in zip(other, here[offset:], strict=True):
+            assert torch.equal(batch.images, expected.images)
+            assert torch.equal(batch.rows, expected.rows)
+    rows, images = here[0].rows.tolist(), here[0].images
+    assert rows[0] == rows[1] == rows[2] != rows[3]
+    assert not torch.equal(images[0], images[1])
+    assert set(rows[:3]) != set(here[4].rows.tolist()[:3])  # another order in the next epoch
 
 
 def test_reading_here_leaves_the_generators_alone(folder):

@@ -1,9 +1,13 @@
 """A checkpoint is whole or absent; damage is noticed; a full disk costs nothing that was saved."""
 
 import json
+import multiprocessing
+import random
 import resource
 import shutil
+import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -140,3 +144,32 @@ def test_equal_tensors_and_metadata_give_equal_bytes_that_safetensors_reads(tmp_
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
         assert file.metadata() == metadata
         assert all(torch.equal(file.get_tensor(name), tensors[name]) for name in tensors)
+
+
+def save_for_ever(folder):
+    checkpoints = Checkpoints(folder, print)
+    tensors, facts = state(0)
+    tensors["model/large"] = torch.ones(500_000)
+    for step in range(checkpoints.steps()[0] if checkpoints.steps() else 0, 1_000_000):
+        checkpoints.save(step + 1, tensors, {**facts, "step": step + 1}, best=None)
+
+
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+def test_kills_while_saving_always_leave_a_checkpoint_that_verifies(tmp_path, kills):
+    """All twenty: ``pytest -m slow -n 0 -k kills_while_saving``."""
+    moments, steps, strays = random.Random(7), [0], 0
+    for _ in range(kills):
+        process = multiprocessing.get_context("fork").Process(target=save_for_ever, args=(tmp_path,))
+        process.start()
+        while not Checkpoints.steps(SimpleNamespace(folder=tmp_path))[:1] > steps[-1:]:  # it saves
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.05))
+        process.kill()
+        process.join()
+        strays += len(list(tmp_path.glob("*.tmp")))
+        checkpoints = Checkpoints(tmp_path, pytest.fail)
+        assert not list(tmp_path.glob("*.tmp"))
+        steps.append(checkpoints.steps()[0])
+        assert len(checkpoints.load_newest()[0]["model/large"]) == 500_000
+    assert steps == sorted(steps)
+    assert strays  # some of the kills came within a write

@@ -2,16 +2,22 @@
 
 import json
 import os
+import re
 import resource
 import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from dsmixer.engine.checkpoint import Checkpoints
 from dsmixer.engine.interrupt import Interrupt
 
-from .shrunken import SHRUNK, sha, start, stop_after_step, train
-
-EAGER = "--run.save_every_minutes=0.0001"  # a checkpoint after every step
+from .nursery import Child, Moment
+from .shrunken import EAGER, SHRUNK, reached, sha, stop_after_step, train
 
 
 def without_times(folder):
@@ -19,18 +25,41 @@ def without_times(folder):
     return [row.split(",")[:-2] for row in rows]
 
 
+def assert_nothing_is_left(child, within=0.0):
+    """No process of its session, and nothing of theirs in shared memory."""
+    deadline = time.monotonic() + within
+    while session(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not session(child)
+    assert not [path for path in Path("/dev/shm").glob("torch_*") if path.name.split("_")[1] == str(child.pid)]
+
+
+def session(child):
+    """Processes of the child's session that are not about to be reaped."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, number = path.read_text().rpartition(")")[2].split()[:4]
+            if int(number) == child.pid and state != "Z":
+                found.append(int(path.parent.name))
+    return found
+
+
+def losses(*logs):
+    return {line for log in logs for line in log.with_suffix(".losses").read_text().splitlines()}
+
+
 def test_terminated_killed_and_resumed_gives_the_same_bytes(reference, tmp_path):
-    folder = tmp_path / "run"
-    process = start(*SHRUNK, EAGER, f"--out={folder}", "--data.workers=2")
-    code, out, err = stop_after_step(process, folder, 5, signal.SIGTERM)
+    folder, logs = tmp_path / "run", [tmp_path / name for name in "ab"]
+    child = Child(*SHRUNK, EAGER, f"--out={folder}", "--data.workers=2", log=logs[0])
+    code, out, err = stop_after_step(child, folder, 5, signal.SIGTERM)
     assert (code, err) == (143, "")
     assert f"go on with: dsmixer train --resume {folder}" in out
-    with pytest.raises(ProcessLookupError):  # no worker is left behind
-        os.killpg(process.pid, 0)
+    assert_nothing_is_left(child)
     stopped = json.loads((folder / "checkpoints" / "latest.json").read_bytes())["latest"]
 
-    process = start(f"--resume={folder}", EAGER, "--data.workers=0")
-    code, out, err = stop_after_step(process, folder, 27, signal.SIGKILL)
+    child = Child(f"--resume={folder}", EAGER, "--data.workers=0", log=logs[1])
+    code, out, err = stop_after_step(child, folder, 27, signal.SIGKILL)
     assert (code, err) == (-9, "")
     assert int(stopped.removeprefix("step-")) < 27
     assert f"at step {int(stopped.removeprefix('step-'))} of 40" in out
@@ -40,6 +69,68 @@ def test_terminated_killed_and_resumed_gives_the_same_bytes(reference, tmp_path)
     assert sha(folder) == sha(reference)
     assert without_times(folder) == without_times(reference)
     assert not list(folder.rglob("*.tmp"))
+
+
+def test_killed_within_a_step_an_evaluation_and_a_save_every_loss_is_the_same(reference, tmp_path):
+    folder = tmp_path / "run"
+    sessions = [
+        ([*SHRUNK, EAGER, f"--out={folder}"], Moment("loss", 24)),  # the second batch of a step
+        ([f"--resume={folder}", EAGER, "--data.workers=2"], Moment("update", 3)),  # while validating
+        ([f"--resume={folder}"], Moment("replace", 7)),  # metrics, tensors, JSON, pointer: within the second save
+        ([f"--resume={folder}", "--data.workers=2"], None),
+    ]
+    logs = [tmp_path / f"{number}" for number in range(len(sessions))]
+    children = []
+    for (arguments, moment), log in zip(sessions, logs, strict=True):
+        child = Child(*arguments, log=log, moment=moment)
+        code, out, err = child.end()
+        assert (code, err) == (-9 if moment else 0, ""), out
+        children.append(child)
+    assert sha(folder) == sha(reference)
+    assert losses(*logs) == losses(reference)
+    assert without_times(folder) == without_times(reference)
+    for child in children:
+        assert_nothing_is_left(child, within=15)  # orphaned workers look for their parent every five seconds
+
+
+def test_elsewhere_with_another_hash_seed_a_fresh_interpreter_gives_the_same_bytes(reference, tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "dsmixer.cli", "train", *SHRUNK, "--out=run", "--data.workers=1"]
+    environment = {**os.environ, "PYTHONHASHSEED": "123"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sha(tmp_path / "run") == sha(reference)
+    assert without_times(tmp_path / "run") == without_times(reference)
+
+
+def test_two_quick_ctrl_c_leave_a_good_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    child = Child(*SHRUNK, EAGER, f"--out={folder}", "--data.workers=1", log=tmp_path / "log")
+    reached(child, folder, 3)
+    os.killpg(child.pid, signal.SIGINT)
+    time.sleep(0.002)
+    os.killpg(child.pid, signal.SIGINT)
+    assert child.end()[0] == 130
+    assert Checkpoints(folder / "checkpoints", pytest.fail).load_newest()[1]["step"] >= 3
+    assert not list(folder.rglob("*.tmp"))
+    assert_nothing_is_left(child, within=15)
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGKILL, "killed|exited"), (signal.SIGSTOP, "timed out")])
+def test_a_dead_or_hung_worker_ends_the_run_naming_the_rows_in_flight(tmp_path, number, reason):
+    folder = tmp_path / "run"
+    child = Child(
+        *SHRUNK, EAGER, f"--out={folder}", "--data.workers=2", "--data.worker_timeout=2", "--optim.epochs=50",
+        log=tmp_path / "log",
+    )  # fmt: skip
+    reached(child, folder, 2)
+    begin = time.monotonic()
+    os.kill(max(session(child)), number)  # a worker: the process itself has the lowest
+    code, _, err = child.end()
+    assert code == 1
+    assert time.monotonic() - begin < 10
+    assert err.count("\n") == 1
+    assert re.search(rf"reading failed \(.*({reason}).*\) at one of the rows \d+, \d+,", err)
+    assert_nothing_is_left(child)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(reference, tmp_path):
@@ -111,7 +202,7 @@ def test_a_changed_configuration_is_not_resumed(stopped, capsys):
     assert "model.drop_path_rate was 0.2" in capsys.readouterr().err
 
 
-def test_the_first_signal_asks_the_second_ends(monkeypatch, capsys):
+def test_a_signal_asks_and_a_ctrl_c_after_it_ends(monkeypatch, capsys):
     import dsmixer.engine.interrupt as module
 
     codes = []
@@ -119,7 +210,8 @@ def test_the_first_signal_asks_the_second_ends(monkeypatch, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGTERM)
-        assert (interrupt.signal, interrupt.exit_code, codes) == (signal.SIGTERM, 143, [])
+        signal.raise_signal(signal.SIGTERM)  # torchrun passes on what a cluster's manager has sent already
+        assert (interrupt.signal, codes) == (signal.SIGTERM, [])
         signal.raise_signal(signal.SIGINT)
         assert codes == [130]
     assert signal.getsignal(signal.SIGTERM) is before

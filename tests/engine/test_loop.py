@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from dsmixer.engine.distributed import Group
 from dsmixer.engine.loop import close_epoch
 from dsmixer.engine.state import Meter
 
@@ -19,11 +20,12 @@ from dsmixer.engine.state import Meter
     ],
 )
 def test_the_best_epoch_is_the_latest_within_the_slack_of_the_highest(scores, slack, best):
-    state = SimpleNamespace(history=[], meter=Meter(), seconds=0.0, step=0, best=None)
+    state = SimpleNamespace(history=[], meter=Meter(), seconds=0.0, step=0, best=None, group=Group())
     task = SimpleNamespace(score=lambda val: val["score"], slack=lambda _: slack)
     plan = SimpleNamespace(batch_size=1, rate=lambda _: 0.1)
     for score in scores:
         state.step += 10
+        state.meter.add({})
         close_epoch(state, plan, {"score": score}, task)
     assert (state.best["epoch"], state.best["step"]) == (best, 10 * best)
     assert [row["val_score"] for row in state.history] == scores

@@ -5,6 +5,7 @@ MLP-like backbone, DCT token mixing, a dynamic spectrum weight generation layer.
 (docs/paper-and-ours.md). Written from scratch; Apache-2.0.
 """
 
+import math
 from contextlib import nullcontext
 from typing import Any, Literal, cast
 
@@ -15,6 +16,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dsmixer.backbones.pretrained import pretrained_cfg, read_packaged, tag_of
 from dsmixer.backbones.timm_private import feature_take_indices
 from dsmixer.layers.block import SpectrumBlock
 from dsmixer.layers.embed import Downsample, Stem
@@ -223,40 +225,47 @@ def _init_weights(module: nn.Module) -> None:
 def _create(
     variant: str, pretrained: bool, *, device: Any = None, dtype: torch.dtype | None = None, **kwargs: Any
 ) -> DynamicSpectrumMixer:
+    tagged = {name: about.model_kwargs for name, (_, about) in PACKAGED.items() if name.startswith(f"{variant}.")}
+    cfg = kwargs.get("pretrained_cfg")
+    if pretrained and tagged and cfg is None and not kwargs.get("pretrained_cfg_overlay"):
+        raise RuntimeError(f"No pretrained weights exist for {variant} alone. Ask for {' or '.join(tagged)}.")
+    options = {**VARIANTS[variant], **tagged.get(f"{variant}.{tag_of(cfg)}", {}), **kwargs}
     with nullcontext() if device is None else torch.device(device):
         model = build_model_with_cfg(
             DynamicSpectrumMixer,
             variant,
             pretrained,
             feature_cfg={"out_indices": (0, 1, 2, 3), "flatten_sequential": True},
-            **kwargs,
+            **options,
         )
     return model if dtype is None else model.to(dtype)
 
 
 def _cfg(**kwargs: Any) -> dict[str, Any]:
-    return dict(
-        url="",
-        num_classes=1000,
-        input_size=(3, 224, 224),
-        pool_size=(7, 7),
-        crop_pct=0.9,
-        interpolation="bicubic",
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        first_conv="stem.conv",
-        classifier="head.fc",
-        license="apache-2.0",
-        paper_ids="arXiv:2309.06721",
-        paper_name="Dynamic Spectrum Mixer for Visual Recognition",
-        **kwargs,
-    )
+    untrained = {
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, 224, 224),
+        "pool_size": (7, 7),
+        "crop_pct": 0.9,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "stem.conv",
+        "classifier": "head.fc",
+        "license": "apache-2.0",
+        "paper_ids": "arXiv:2309.06721",
+        "paper_name": "Dynamic Spectrum Mixer for Visual Recognition",
+    }
+    return {**untrained, **kwargs}
 
 
-# Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224.
-# `dsmixer models` prints them; no ImageNet weights exist yet.
+# Depths and widths are ours: each within 10 % of the parameters and MACs of the ConvNeXt of the same name at 224 (of
+# convnext_zepto_rms for zepto).
+# `dsmixer models` prints them, and which have weights; no ImageNet weights exist yet.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dsm_test": {"depths": (1, 1, 2, 1), "dims": (16, 32, 48, 64)},
+    "dsm_zepto": {"depths": (2, 2, 4, 2), "dims": (24, 48, 128, 256)},
     "dsm_atto": {"depths": (2, 2, 6, 2), "dims": (32, 72, 160, 320)},
     "dsm_femto": {"depths": (2, 2, 6, 2), "dims": (40, 96, 192, 384)},
     "dsm_pico": {"depths": (2, 2, 6, 2), "dims": (56, 128, 256, 512)},
@@ -267,58 +276,76 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dsm_large": {"depths": (3, 3, 29, 3), "dims": (192, 384, 768, 1536)},
 }
 
-default_cfgs = generate_default_cfgs({f"{name}.untrained": _cfg() for name in VARIANTS})
+PACKAGED = read_packaged(VARIANTS)
+
+
+def _reduction(depths: Any, stem_stride: Any = 4, output_stride: int = 32, **_: Any) -> int:
+    return math.prod(stride or 1 for stride in _stage_strides(stem_stride, output_stride, len(depths))) * stem_stride
+
+
+# The star makes the untrained network the default of its name, so that weights which ship do not change it.
+_cfgs: dict[str, Any] = {
+    name: _cfg(**pretrained_cfg(path, about, _reduction(**VARIANTS[about.architecture] | about.model_kwargs)))
+    for name, (path, about) in PACKAGED.items()
+}
+default_cfgs = generate_default_cfgs({**_cfgs, **{f"{name}.untrained*": _cfg() for name in VARIANTS}})
 
 
 @register_model
 def dsm_test(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The smallest: for tests and small images."""
-    return _create("dsm_test", pretrained, **{**VARIANTS["dsm_test"], **kwargs})
+    return _create("dsm_test", pretrained, **kwargs)
+
+
+@register_model
+def dsm_zepto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
+    """The size of convnext_zepto_rms: for small images."""
+    return _create("dsm_zepto", pretrained, **kwargs)
 
 
 @register_model
 def dsm_atto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_atto."""
-    return _create("dsm_atto", pretrained, **{**VARIANTS["dsm_atto"], **kwargs})
+    return _create("dsm_atto", pretrained, **kwargs)
 
 
 @register_model
 def dsm_femto(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_femto."""
-    return _create("dsm_femto", pretrained, **{**VARIANTS["dsm_femto"], **kwargs})
+    return _create("dsm_femto", pretrained, **kwargs)
 
 
 @register_model
 def dsm_pico(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_pico."""
-    return _create("dsm_pico", pretrained, **{**VARIANTS["dsm_pico"], **kwargs})
+    return _create("dsm_pico", pretrained, **kwargs)
 
 
 @register_model
 def dsm_nano(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_nano."""
-    return _create("dsm_nano", pretrained, **{**VARIANTS["dsm_nano"], **kwargs})
+    return _create("dsm_nano", pretrained, **kwargs)
 
 
 @register_model
 def dsm_tiny(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_tiny."""
-    return _create("dsm_tiny", pretrained, **{**VARIANTS["dsm_tiny"], **kwargs})
+    return _create("dsm_tiny", pretrained, **kwargs)
 
 
 @register_model
 def dsm_small(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_small."""
-    return _create("dsm_small", pretrained, **{**VARIANTS["dsm_small"], **kwargs})
+    return _create("dsm_small", pretrained, **kwargs)
 
 
 @register_model
 def dsm_base(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_base."""
-    return _create("dsm_base", pretrained, **{**VARIANTS["dsm_base"], **kwargs})
+    return _create("dsm_base", pretrained, **kwargs)
 
 
 @register_model
 def dsm_large(pretrained: bool = False, **kwargs: Any) -> DynamicSpectrumMixer:
     """The size of convnext_large."""
-    return _create("dsm_large", pretrained, **{**VARIANTS["dsm_large"], **kwargs})
+    return _create("dsm_large", pretrained, **kwargs)

@@ -8,7 +8,12 @@ import sys
 from typing import NoReturn
 
 VERBS = {
+    "check": "decode every image of a data set, and say what is bad",
+    "pack": "copy a data set into tar shards with an index",
     "train": "train a model from a recipe, or go on with an interrupted run",
+    "evaluate": "measure a trained model on a data set",
+    "predict": "name what is on images, with a trained model",
+    "weights": "make a trained model half as large, to ship or to share it",
     "models": "list the models and what they cost",
 }
 
@@ -65,5 +70,6 @@ def complain(message: str, code: int = 2) -> int:
         import traceback
 
         traceback.print_exc()
-    print("dsmixer: error: " + " ".join(message.split()), file=sys.stderr)
+    rank = os.environ.get("RANK", "0")  # one of several processes says which it is
+    print("dsmixer: error: " + (f"rank {rank}: " * (rank != "0")) + " ".join(message.split()), file=sys.stderr)
     return code

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dsmixer.cli import Parser
+from dsmixer.weights import packaged, variant_and_tag
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,15 @@ def main(argv: list[str]) -> int:
     names = [name for name in timm.list_models(options.filter) if options.all or name.startswith("dsm_")]
     if not names:
         raise ValueError(f"no model matches {options.filter!r}; try 'dsm_*'" + ("" if options.all else " or add --all"))
+    tags = {name: [] for name in names}
+    for packaged_name in packaged():
+        variant, tag = variant_and_tag(packaged_name)
+        tags.setdefault(variant, []).append(tag)
     costs = (cost(name, height, width) for name in names)
     if options.csv:
-        _print_csv(costs)
+        _print_csv(costs, tags)
     else:
-        _print_table(sorted(costs, key=lambda found: found.parameters), height, width)
+        _print_table(sorted(costs, key=lambda found: found.parameters), tags, height, width)
     return 0
 
 
@@ -88,19 +93,20 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def _print_csv(costs: Iterable[Cost]) -> None:
-    print("name,parameters,macs,activation_bytes,training_bytes")
+def _print_csv(costs: Iterable[Cost], tags: dict[str, list[str]]) -> None:
+    print("name,parameters,macs,activation_bytes,training_bytes,packaged_weights")
     for found in costs:
-        print(found.name, found.parameters, found.macs, found.activations, found.training_bytes, sep=",")
+        numbers = found.parameters, found.macs, found.activations, found.training_bytes
+        print(found.name, *numbers, " ".join(tags[found.name]), sep=",")
 
 
-def _print_table(costs: list[Cost], height: int, width: int) -> None:
+def _print_table(costs: list[Cost], tags: dict[str, list[str]], height: int, width: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"at {height} x {width}, one image, float32")
-    for heading in ("model", "parameters", "MACs", "weights", "to train"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for heading in ("model", "parameters", "MACs", "weights", "to train", "packaged weights"):
+        table.add_column(heading, justify="left" if heading in ("model", "packaged weights") else "right")
     for found in costs:
         table.add_row(
             found.name,
@@ -108,5 +114,6 @@ def _print_table(costs: list[Cost], height: int, width: int) -> None:
             f"{found.macs / 1e9:.3f} G",
             f"{4 * found.parameters / 2**20:.0f} MiB",
             f"{found.training_bytes / 2**20:.0f} MiB",
+            ", ".join(tags[found.name]) or "-",
         )
     Console().print(table)

@@ -1,49 +1,69 @@
 """Batches whose content is a function of (seed, epoch, position), for any number of workers and from any step on."""
 
+import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
+from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, epoch_order, seed_generators
+from dsmixer.data.bad import Bad, BadFiles, DataError
+from dsmixer.data.seeds import REPLACEMENT, SAMPLE, borrowed_generators, counted_seed, epoch_order, seed_generators
 from dsmixer.data.splits import Split
 from dsmixer.data.transforms import Transform
 
-Key = tuple[int, int]  # (epoch, position in the split): all that a sample depends on, beside the run's seed
-
-
-class DataError(RuntimeError):
-    """A sample cannot be read; the message is one sentence that says which."""
+# (epoch, position in the split): all that a sample depends on, beside the run's seed. Positions beyond the split are
+# its images once more, augmented anew.
+Key = tuple[int, int]
+TRIES = 16  # images of a class that are tried in place of one that cannot be read
 
 
 class Batch(NamedTuple):
-    """Images (B, C, H, W), class indices (B,), and the rows they came from (B,)."""
+    """Images (B, C, H, W), class indices (B,), the rows they came from (B,), and those that cannot be read."""
 
     images: Tensor
     targets: Tensor
     rows: Tensor
+    bad: tuple[Bad, ...] = ()
 
-    def to(self, device: torch.device) -> "Batch":
+    def to(self, device: torch.device, channels_last: bool = False) -> "Batch":
         """On another device, without waiting for the copy; rows stay, they are only ever printed."""
-        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device, non_blocking=True), self.rows)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        images = self.images.to(device, non_blocking=True, memory_format=layout)
+        return self._replace(images=images, targets=self.targets.to(device, non_blocking=True))
 
 
 class CountedBatches:
     """The batches of a whole run as lists of (epoch, position), beginning anywhere.
 
     Because a sample carries its epoch, workers live through all epochs and a resumed run starts at batch ``start``
-    without replaying any. Every epoch drops the remainder that does not fill a batch.
+    without replaying any. Every epoch drops the remainder that does not fill a batch. With ``repeats`` an epoch is as
+    long as without, but shows 1 / repeats of the images, each that many times in a row (Hoffer et al. 2020).
     """
 
     def __init__(
-        self, count: int, batch_size: int, *, batches_per_epoch: int, epochs: int, seed: int, start: int
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        batches_per_epoch: int,
+        epochs: int,
+        seed: int,
+        start: int,
+        repeats: int = 1,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
         self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
+        self.repeats, self.rank, self.world = repeats, rank, world
         self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
@@ -51,35 +71,85 @@ class CountedBatches:
         return self.stop - self.start
 
     def batch(self, number: int) -> list[Key]:
-        """The samples of one batch of the run."""
+        """This process's samples of one batch of the run."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self.count, self.seed, epoch)
-        return [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+            self._epoch, self._order = epoch, repeated(epoch_order(self.count, self.seed, epoch), self.repeats)
+        keys = [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
+        return share(keys, self.rank, self.world)
 
     def __iter__(self) -> Iterator[list[Key]]:
         return map(self.batch, range(self.start, self.stop))
 
 
-class Images(Dataset):
-    """A split as tensors; an item is asked for by (epoch, position)."""
+def repeated(order: np.ndarray, repeats: int) -> np.ndarray:
+    """An epoch of the same length in which each position comes ``repeats`` times, n higher every time."""
+    copy = np.arange(len(order)) % repeats * len(order)
+    return np.repeat(order, repeats)[: len(order)] + copy
 
-    def __init__(self, split: Split, mode: str, transform: Transform, seed: int) -> None:
-        self.split, self.mode, self.transform, self.seed = split, mode, transform, seed
+
+def share(keys: list[Key], rank: int, world: int) -> list[Key]:
+    """One process's equal part of a batch: as much from its beginning as, mirrored, from its end.
+
+    timm's mixup pairs the first with the last, the second with the last but one: so both of a pair are in one part,
+    and there they are again each other's mirror image. An odd part has one from the middle.
+    """
+    half, odd = divmod(len(keys) // world, 2)
+    first, last = rank * half, len(keys) - rank * half
+    middle = world * half + rank
+    return keys[first : first + half] + keys[middle : middle + odd] + keys[last - half : last]
+
+
+class Images(Dataset):
+    """A split as tensors; an item is asked for by (epoch, position).
+
+    In place of an image that cannot be read comes another of its class with ``replace``, as training needs it, a
+    function of (seed, epoch, position) too; otherwise the batch is shorter, perhaps empty, as an evaluation needs it.
+    """
+
+    def __init__(self, split: Split, mode: str, transform: Transform, seed: int, replace: bool = False) -> None:
+        self.split, self.mode, self.transform, self.seed, self.replace = split, mode, transform, seed, replace
 
     def __len__(self) -> int:
         return len(self.split.rows)
 
+    def row(self, position: int) -> int:
+        """The row of the source at a position of the split, or beyond it."""
+        return int(self.split.rows[position % len(self.split.rows)])
+
     def __getitems__(self, keys: list[Key]) -> Batch:
         """A whole batch at once: the generators are put back once, not after every sample."""
-        source, rows = self.split.source, [int(self.split.rows[position]) for _, position in keys]
-        images = []
+        images, rows, bad = [], [], list[Bad]()
         with borrowed_generators():
-            for (epoch, position), row in zip(keys, rows, strict=True):
-                seed_generators(counted_seed(self.seed, SAMPLE, epoch, position))
-                images.append(self.transform(source.image(row, self.mode)))
-        targets = torch.from_numpy(source.labels[rows])
-        return Batch(torch.stack(images), targets, torch.tensor(rows))
+            for key in keys:
+                found = self._read(key, bad)
+                if found is not None:
+                    seed_generators(counted_seed(self.seed, SAMPLE, *key))
+                    images.append(self.transform(found[1]))
+                    rows.append(found[0])
+        targets = torch.from_numpy(self.split.source.labels[rows])
+        return Batch(torch.stack(images) if images else torch.empty(0), targets, torch.tensor(rows), tuple(bad))
+
+    def _read(self, key: Key, bad: list[Bad]) -> tuple[int, Image.Image] | None:
+        """Row and image of a sample or of its replacement; those that cannot be read are added to ``bad``."""
+        row = self.row(key[1])
+        for candidate in (row, *self._replacements(key, row)) if self.replace else (row,):
+            try:
+                return candidate, self.split.source.image(candidate, self.mode)
+            except ValueError as error:
+                name = self.split.source.name(candidate)
+                bad.append((name, str(error).removeprefix(f"{name}: ")))
+        if self.replace:
+            label = self.split.source.classes[self.split.source.labels[row]]
+            raise ValueError(f"no readable image of the class {label}: {'; '.join(map(': '.join, bad))}")
+        return None
+
+    def _replacements(self, key: Key, row: int) -> Iterator[int]:
+        """Others of the class, in a counted order."""
+        labels = self.split.source.labels[self.split.rows]
+        others = self.split.rows[labels == self.split.source.labels[row]]
+        random = np.random.Generator(np.random.Philox(counted_seed(self.seed, REPLACEMENT, *key)))
+        yield from random.permutation(others[others != row])[:TRIES].tolist()
 
 
 def _calm_worker(_: int) -> None:
@@ -88,11 +158,53 @@ def _calm_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))
 
 
-class Feed:
-    """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one); failures are ``DataError``."""
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise ``TimeoutError`` in the main thread a second after ``seconds`` (0: never).
 
-    def __init__(self, images: Images, plan: CountedBatches | list[list[Key]], workers: int, timeout: float) -> None:
-        self.images, self.plan = images, plan
+    The loader's own timeout covers the wait for the news of a batch, but not the fetching of its memory, which a worker
+    that is stopped as a whole leaves unanswered for ever.
+    """
+    if not seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(_number: int, _frame: FrameType | None) -> None:
+        raise TimeoutError(f"a worker timed out after {seconds:g} seconds")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds + 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def end_workers() -> None:
+    """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+    signal.signal(signal.SIGCHLD, before)
+
+
+class Feed:
+    """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one); failures are ``DataError``.
+
+    ``bad`` is told of images that cannot be read, and decides how many are too many; without it, one is.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        plan: CountedBatches | list[list[Key]],
+        workers: int,
+        timeout: float,
+        bad: BadFiles | None = None,
+    ) -> None:
+        self.images, self.plan, self.bad = images, plan, bad
         self.loader = DataLoader(
             images,
             batch_sampler=plan,
@@ -107,29 +219,44 @@ class Feed:
         )
 
     def __iter__(self) -> Iterator[Batch]:
-        batches = iter(self.loader)
+        batches, timeout = iter(self.loader), self.loader.timeout
         for number, _ in enumerate(self.plan):
             try:
-                yield next(batches)
+                with _alarm(timeout):
+                    batch = next(batches)
             except ValueError as error:  # from decode; a worker's arrives with its whole traceback as the message
                 raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
-            except (RuntimeError, ConnectionError, EOFError) as error:
+            except (RuntimeError, ConnectionError, TimeoutError, EOFError) as error:
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 raise DataError(
                     f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "
                     "and if it hung, a larger --data.worker_timeout"
                 ) from error
+            if bad := getattr(batch, "bad", ()):  # batches of boxes and of masks have none: there, one is an error
+                if self.bad is None:
+                    raise DataError(": ".join(bad[0]))
+                self.bad.add(bad)
+            yield batch
 
     def _in_flight(self, number: int) -> str:
         """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
         ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
-        rows = [int(self.images.split.rows[position]) for keys in ahead for _, position in keys]
+        rows = [self.images.row(position) for keys in ahead for _, position in keys]
         return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 
 
-def in_order(count: int, batch_size: int) -> list[list[Key]]:
-    """Batches for an evaluation: everything once, in order, the last one short."""
-    return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:
+    """One process's batches of an evaluation: over all processes everything once, and as many batches on each.
+
+    ``batch_size`` is that of all processes together. ``ValueError`` for fewer images than processes.
+    """
+    if world == 1:
+        return [[(0, i) for i in range(start, min(start + batch_size, count))] for start in range(0, count, batch_size)]
+    if count < world:
+        raise ValueError(f"{count} images are too few for {world} processes to evaluate; start at most {count}")
+    rounds = min(-(-count // batch_size), count // world)  # the second, so that no part is empty
+    parts = np.array_split(np.arange(count), rounds * world)
+    return [[(0, int(i)) for i in part] for part in parts[rank::world]]
 
 
 def _already_a_batch(batch: Any) -> Any:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
+from dsmixer.data.bad import Bad
 from dsmixer.data.loader import Key
 from dsmixer.data.mask_files import IGNORE
 from dsmixer.data.mask_transforms import PairTransform
@@ -24,11 +25,13 @@ class MaskBatch(NamedTuple):
     masks: Tensor
     rows: Tensor
     sizes: Tensor
+    bad: tuple[Bad, ...] = ()  # unreadable ones; so far there are none, for one stops the run
 
-    def to(self, device: torch.device) -> "MaskBatch":
+    def to(self, device: torch.device, channels_last: bool = False) -> "MaskBatch":
         """On another device, without waiting for the copy; rows and sizes stay."""
-        images, masks = (x.to(device, non_blocking=True) for x in (self.images, self.masks))
-        return self._replace(images=images, masks=masks)
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        images = self.images.to(device, non_blocking=True, memory_format=layout)
+        return self._replace(images=images, masks=self.masks.to(device, non_blocking=True))
 
 
 class MaskedImages(Dataset):
@@ -41,9 +44,13 @@ class MaskedImages(Dataset):
     def __len__(self) -> int:
         return len(self.split.rows)
 
+    def row(self, position: int) -> int:
+        """The row of the source at a position of the split, or beyond it."""
+        return int(self.split.rows[position % len(self.split.rows)])
+
     def __getitems__(self, keys: list[Key]) -> MaskBatch:
         """A whole batch at once."""
-        rows = [int(self.split.rows[position]) for _, position in keys]
+        rows = [self.row(position) for _, position in keys]
         pairs = []
         with borrowed_generators():
             for (epoch, position), row in zip(keys, rows, strict=True):

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from dsmixer.data.decode import decode
+from dsmixer.data.source import Encoded, Source, numbers
 
 FILE_NAME = re.compile(r"(?P<split>\w+?)(-(?P<shard>\d+)-of-(?P<shards>\d+)(-[0-9a-f]+)?)?\.parquet")
 
@@ -31,13 +30,13 @@ def find_files(root: str) -> dict[str, list[Path]]:
             shards = match["shards"]
             if shards and len(list(folder.glob(f"{match['split']}-*-of-{shards}*.parquet"))) != int(shards):
                 raise ValueError(f"{root} lacks shards of {match['split']}: {path.name} says there are {int(shards)}")
-    if "train" not in found or not {"val", "test"} & set(found):
+    if "train" not in found:
         there = ", ".join(sorted(found)) or "no parquet file named after a split"
-        raise ValueError(f"{root} holds {there}; expected train and (test or val), such as train.parquet, test.parquet")
+        raise ValueError(f"{root} holds {there}; expected train, and perhaps test or val: train.parquet, test.parquet")
     return found
 
 
-class ParquetImages:
+class ParquetImages(Encoded):
     """One split. Pickles as its file names: a worker process reads them again instead of receiving the bytes."""
 
     def __init__(self, files: list[Path], classes: list[str] | None = None) -> None:
@@ -45,11 +44,8 @@ class ParquetImages:
         schema = _schema(files[0])
         self.image_column, self.label_column, names = _features(schema, files[0])
         self.classes = classes if classes is not None else names
-        unknown = [name for name in names if name not in self.classes]
-        if unknown:
-            raise ValueError(f"{files[0]} has the class {unknown[0]!r}, which train does not have")
+        by_name = np.array(numbers(names, self.classes, str(files[0])), dtype=np.int64)
         self.images, labels = self._read()
-        by_name = np.array([self.classes.index(name) for name in names], dtype=np.int64)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
             wrong = int(labels.min() if labels.min() < 0 else labels.max())
             raise ValueError(f"{files[0]} has label {wrong}, but names only {len(names)} classes")
@@ -65,13 +61,16 @@ class ParquetImages:
         table = pa.concat_tables(tables)
         return table.column(self.image_column), table.column(self.label_column).to_numpy().astype(np.int64)
 
-    def image(self, row: int, mode: str) -> Image.Image:
-        """Decode one row."""
+    def name(self, row: int) -> str:
+        """The number of the row, and its split."""
+        return f"row {row} of {self.files[0].parent / self.files[0].stem.split('-')[0]}"
+
+    def read(self, row: int) -> bytes:
+        """The cell's bytes."""
         cell = self.images[row].as_py()
-        name = f"row {row} of {self.files[0].parent / self.files[0].stem.split('-')[0]}"
         if not cell or not cell["bytes"]:
-            raise ValueError(f"{name}: no image bytes")
-        return decode(cell["bytes"], mode, name)
+            raise ValueError(f"{self.name(row)}: no image bytes")
+        return cell["bytes"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "images"}
@@ -81,12 +80,15 @@ class ParquetImages:
         self.images = self._read()[0]
 
 
-def open_parquet(root: str) -> dict[str, ParquetImages]:
-    """Every split of a folder, their labels numbered alike: by class name, in the order of train."""
+def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
+    """Every split of a folder, their labels numbered alike: by class name, in the order of train; and notes."""
     files = find_files(root)
     train = ParquetImages(files["train"])
-    others = {split: ParquetImages(paths, train.classes) for split, paths in files.items() if split in ("val", "test")}
-    return {"train": train, **others}
+    sources: dict[str, Source] = {"train": train}
+    for split in ("val", "test"):
+        if split in files:
+            sources[split] = ParquetImages(files[split], train.classes)
+    return sources, []
 
 
 def _schema(path: Path) -> Any:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-WEIGHTS, ORDER, SAMPLE, STEP = range(4)
+WEIGHTS, ORDER, SAMPLE, STEP, REPLACEMENT = range(5)
 
 
 def counted_seed(seed: int, purpose: int, *counters: int) -> int:
@@ -24,6 +24,17 @@ def seed_generators(value: int) -> None:
     random.seed(value)
     np.random.seed(value & 0xFFFFFFFF)
     torch.default_generator.manual_seed(value)
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """The generators of one training step on one of several processes.
+
+    Python's and NumPy's, from which mixup draws, are the same on all: the pairs of a batch share its mix. PyTorch's
+    differ: two processes that drop paths drop others.
+    """
+    common = counted_seed(seed, STEP, step)
+    seed_generators(common)
+    torch.manual_seed(counted_seed(seed, STEP, step, rank) if rank else common)  # every GPU's as well
 
 
 @contextmanager

@@ -1,25 +1,18 @@
 """Which images train, which choose the best checkpoint, and which are only ever looked at once, at the end."""
 
-from typing import NamedTuple, Protocol
+import os
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+
+from dsmixer.data.layout import Layout, recognize
+from dsmixer.data.source import Source
 
 SPLIT_SEED = 20260101  # fixed: runs with different seeds are judged on the same images
 # The digits' test images have a seed of their own, set after the recipe was settled: the hold-out before it had been
 # looked at while settings were compared.
 DIGITS_TEST_SEED = 20261123
-
-
-class Source(Protocol):
-    """A table of labelled images; a row is an image's number in it."""
-
-    classes: list[str]
-    labels: np.ndarray
-
-    def image(self, row: int, mode: str) -> Image.Image:
-        """The decoded image, "RGB" or "L"; ``ValueError`` naming the row where it cannot be read."""
-        ...
+TEST_SEED = 20261125  # of data that comes without a held-out split
 
 
 class Split(NamedTuple):
@@ -36,6 +29,7 @@ class Splits(NamedTuple):
     val: Split
     test: Split
     classes: list[str]
+    notes: tuple[str, ...] = ()
 
 
 def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
@@ -56,8 +50,54 @@ def carve_rows(source: Source, rows: np.ndarray, fraction: float, seed: int = SP
     return Split(source, rows[kept]), Split(source, rows[held])
 
 
-def open_splits(name: str, root: str | None, val_fraction: float) -> Splits:
-    """The splits of the data set ``name``: "digits", or "parquet" in the folder ``root``."""
+def check_root(name: str, root: str) -> None:
+    """``ValueError`` where ``open_data`` would find nothing; looks at names only."""
+    layout = recognize(root) if name == "auto" else Layout(name, root)
+    if not os.path.isdir(layout.root) and layout.kind != "csv":
+        raise ValueError(f"{root} is not a folder")
+    if layout.kind == "parquet":
+        from dsmixer.data.parquet import find_files
+
+        find_files(layout.root)
+    elif layout.kind == "shards":
+        from dsmixer.data.shards import find_shards
+
+        find_shards(layout.root)
+
+
+def open_data(name: str, root: str, allow_outside: bool = False) -> tuple[dict[str, Source], list[str]]:
+    """The splits as they are stored, "train" and perhaps "val" and "test", and notes on what was found and left out.
+
+    ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder", "parquet", "shards", "csv". In
+    every split the labels are numbers of the same classes: they are matched by name. ``allow_outside`` lets a CSV
+    file name images outside its folder.
+    """
+    layout = recognize(root) if name == "auto" else Layout(name, root)
+    if layout.kind == "folder":
+        from dsmixer.data.folder import open_folder
+
+        sources, notes = open_folder(layout.root)
+    elif layout.kind == "parquet":
+        from dsmixer.data.parquet import open_parquet
+
+        sources, notes = open_parquet(layout.root)
+    elif layout.kind == "shards":
+        from dsmixer.data.shards import open_shards
+
+        sources, notes = open_shards(layout.root)
+    else:
+        from dsmixer.data.csvfile import open_csv
+
+        sources, notes = open_csv(layout.root, allow_outside)
+    return sources, [*layout.notes, *notes]
+
+
+def open_splits(name: str, root: str | None, val_fraction: float, allow_outside: bool = False) -> Splits:
+    """The splits of the data set ``name``: "digits", or what ``open_data`` finds in ``root``.
+
+    A split that is missing is carved from train: ``val_fraction`` for test, then as much of the rest for val. Where
+    only one is held out it is test, and never chooses.
+    """
     if name == "digits":
         from dsmixer.data.digits import Digits
 
@@ -65,15 +105,33 @@ def open_splits(name: str, root: str | None, val_fraction: float) -> Splits:
         rest, test = carve_rows(source, np.arange(len(source.labels)), 0.2, DIGITS_TEST_SEED)
         train, val = carve_rows(source, rest.rows, val_fraction)
         return Splits(train, val, test, source.classes)
-    from dsmixer.data.parquet import open_parquet
-
-    sources = open_parquet(str(root))
+    if root is None:
+        raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
+    sources, notes = open_data(name, root, allow_outside)
     whole = {split: Split(source, np.arange(len(source.labels))) for split, source in sources.items()}
-    train, test = whole["train"], whole.get("test", whole.get("val"))
+    train, val, test = whole["train"], whole.get("val"), whole.get("test")
     if test is None:
-        raise ValueError(f"{root} has no held-out split: expected test or val beside train")
-    if "test" in whole and "val" in whole:
-        val = whole["val"]
-    else:
+        test, val = val, None
+    if test is None:
+        train, test = carve_rows(train.source, train.rows, val_fraction, TEST_SEED)
+        notes.append(f"no held-out split: {len(test.rows):,} images of train are held back for it")
+    if val is None:
         train, val = carve_rows(train.source, train.rows, val_fraction)
-    return Splits(train, val, test, train.source.classes)
+    splits = Splits(train, val, test, train.source.classes)
+    return splits._replace(notes=(*notes, *_remarks(splits, str(root))))
+
+
+def _remarks(splits: Splits, root: str) -> list[str]:
+    """Notes on classes that a split lacks; ``ValueError`` where nothing could be learned or judged."""
+    if len(splits.classes) < 2:
+        raise ValueError(f"{root} has only the class {splits.classes[0]!r}; at least two are needed")
+    notes = []
+    for split in ("train", "val", "test"):
+        part: Split = getattr(splits, split)
+        if not len(part.rows):
+            raise ValueError(f"{root} has no {split} images; with more images a class, or a larger data.val_fraction?")
+        absent = np.flatnonzero(np.bincount(part.source.labels[part.rows], minlength=len(splits.classes)) == 0)
+        if len(absent):
+            few = ", ".join(splits.classes[label] for label in absent[:5]) + (", ..." if len(absent) > 5 else "")
+            notes.append(f"{split} has no images of {len(absent)} of the {len(splits.classes)} classes ({few})")
+    return notes

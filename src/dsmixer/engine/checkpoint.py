@@ -75,7 +75,7 @@ class Checkpoints:
         self.folder, self.warn = folder, warn
         folder.mkdir(parents=True, exist_ok=True)
         for stray in folder.glob("*" + TEMPORARY):  # left by a kill in the middle of a save
-            stray.unlink()
+            stray.unlink(missing_ok=True)  # another process may be here too
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
         """Write the state after ``step`` and drop what is neither among the last two nor the ``best`` step."""
@@ -105,6 +105,7 @@ class Checkpoints:
 
     def load(self, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and facts of one step; ``CheckpointError`` unless every byte is what was written."""
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
         tensor_path, _ = self._paths(step)
@@ -115,7 +116,10 @@ class Checkpoints:
             raise CheckpointError(f"{tensor_path} cannot be read: {error.strerror}") from error
         if len(data) != facts["bytes"] or hashlib.sha256(data).hexdigest() != facts["sha256"]:
             raise CheckpointError(f"{tensor_path} is damaged: its {len(data):,} bytes differ from what was saved")
-        return load(data), facts["state"]
+        try:
+            return load(data), facts["state"]
+        except SafetensorError as error:
+            raise CheckpointError(f"{tensor_path} is not ours: {error}") from error
 
     def facts(self, step: int) -> dict[str, Any]:
         """The JSON half of one step, verified."""
@@ -123,8 +127,9 @@ class Checkpoints:
         try:
             content = json.loads(path.read_bytes())
             body = content["checkpoint"]
-            intact = content["sha256"] == _digest(body) and body["step"] == step
-        except (OSError, ValueError, KeyError, TypeError):
+            intact = content["sha256"] == _digest(body) and body["step"] == step == body["state"]["step"]
+            intact = intact and {"bytes", "sha256"} <= set(body)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             intact, body = False, {}
         if not intact:
             raise CheckpointError(f"{path} is damaged")

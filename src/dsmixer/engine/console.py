@@ -9,10 +9,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Console:
-    """Lines on standard output, warnings on standard error, and a progress bar where standard output is a terminal."""
+    """Lines on standard output, warnings on standard error, and a progress bar where standard output is a terminal.
 
-    def __init__(self) -> None:
-        self.out = RichConsole(highlight=False, markup=False, soft_wrap=True)
+    A ``quiet`` one, of a process beside the main one, shows nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.out = RichConsole(highlight=False, markup=False, soft_wrap=True, quiet=quiet)
         self.shown = 0.0
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -23,7 +27,7 @@ class Console:
             console=self.out,
             refresh_per_second=4,
             transient=True,
-            disable=not self.out.is_terminal or self.out.is_dumb_terminal,
+            disable=quiet or not self.out.is_terminal or self.out.is_dumb_terminal,
         )
 
     def say(self, line: str) -> None:
@@ -32,7 +36,8 @@ class Console:
 
     def warn(self, line: str) -> None:
         """A line on standard error."""
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        if not self.quiet:
+            print(f"warning: {line}", file=sys.stderr, flush=True)
 
     def start(self, steps: int, done: int) -> "Console":
         """Prepare the bar; use as a context."""

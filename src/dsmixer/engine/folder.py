@@ -5,9 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dsmixer.weights.about import metadata
+
 MADE_HERE = (
     "config.yaml",
     "metrics.csv",
+    "bad_files.csv",
     "model.safetensors",
     "result.json",
     "report.md",
@@ -56,8 +59,7 @@ def give_back(folder: Path) -> None:
 def empty_folder(folder: Path) -> None:
     """Make the folder, without the remains of an earlier run; files that are not ours stay."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in MADE_HERE:
-        path = folder / name
+    for path in [*(folder / name for name in MADE_HERE), *folder.glob("nan-*[0-9]")]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -83,16 +85,5 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
 
 
 def weights_architecture(path: Path) -> str | None:
-    """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file.
-
-    Reads the header only and without the library, so that a wrong file is refused before torch is loaded.
-    """
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= 100_000_000:
-                raise ValueError("no header")
-            header = json.loads(file.read(length))
-        return header.get("__metadata__", {}).get("architecture")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} is not a readable .safetensors file of weights") from error
+    """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file."""
+    return metadata(path).get("architecture")

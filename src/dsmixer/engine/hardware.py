@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 
-def pick_device(name: str) -> torch.device:
-    """The device called ``name``; "auto" is CUDA where there is one, else the CPU."""
+def pick_device(name: str, setting: str = "run.device") -> torch.device:
+    """The device called ``name``; "auto" is CUDA where there is one, else the CPU. ``setting`` is for the error."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -18,7 +18,7 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"run.device is {name}, which this machine does not offer ({reason}); try auto or cpu"
+            f"{setting} is {name}, which this machine does not offer ({reason}); try auto or cpu"
         ) from error
     return device
 
@@ -31,7 +31,7 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """ "float32" or "bfloat16"; "auto" is bfloat16 where the hardware has it."""
+    """ "float32", "bfloat16" or "float16"; "auto" is bfloat16 where the hardware has it."""
     if name == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     return name
@@ -39,7 +39,20 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
     """The context in which the model runs; weights and their updates stay float32."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    return nullcontext() if precision == "float32" else torch.autocast(device.type, getattr(torch, precision))
+
+
+def own_device(name: str, local_rank: int) -> torch.device:
+    """``pick_device`` for one of several processes on a machine: of several GPUs, that of its number."""
+    device = pick_device(name)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    if local_rank >= torch.cuda.device_count():
+        raise ValueError(
+            f"process {local_rank} of this machine has no GPU of its own, for there are {torch.cuda.device_count()}; "
+            "start as many processes as GPUs (torchrun --nproc-per-node=gpu)"
+        )
+    return torch.device("cuda", local_rank)
 
 
 def set_up(threads: int, deterministic: bool) -> None:

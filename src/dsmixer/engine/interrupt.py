@@ -1,4 +1,8 @@
-"""Ctrl-C and SIGTERM: the first asks, the second insists."""
+"""Ctrl-C and SIGTERM: the first asks, a Ctrl-C after it insists.
+
+A second SIGTERM does not: cluster managers signal every process, and torchrun passes on what it received itself, so one
+request may come twice; whoever insists has SIGKILL.
+"""
 
 import os
 import signal
@@ -7,10 +11,10 @@ from types import FrameType
 
 
 class Interrupt:
-    """Within the context, the first signal only sets ``signal``, which the loop reads between steps; a second ends."""
+    """Within the context, a signal only sets ``signal``, which the loop reads between steps; a Ctrl-C after it ends."""
 
     def __init__(self) -> None:
-        self.signal: int | None = None
+        self.signal = 0
 
     def __enter__(self) -> "Interrupt":
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -20,15 +24,10 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @property
-    def exit_code(self) -> int:
-        """128 plus the signal, as shells report it."""
-        return 128 + (self.signal or 0)
-
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal and number == signal.SIGINT:
             # no clean-up: files are only ever renamed into place, and workers notice that their parent is gone
             sys.stderr.write("\x1b[?25h\nstopped at once; the last checkpoint stands\n")
             sys.stderr.flush()
             os._exit(128 + number)
-        self.signal = number
+        self.signal = self.signal or number

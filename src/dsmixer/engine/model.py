@@ -22,10 +22,12 @@ def build_model(
     drop_path_rate: float,
     image_size: int,
     seed: int,
+    pretrained: bool = False,
 ) -> nn.Module:
-    """The timm model ``name`` with weights drawn from ``seed``, after a trial with one empty image.
+    """The timm model ``name`` with weights drawn from ``seed``, or timm's own, after a trial with one empty image.
 
-    ``ValueError`` for an unknown name, with near ones; for arguments or an image size the model does not take.
+    ``ValueError`` for an unknown name, with near ones; for arguments or an image size the model does not take; for
+    weights that timm does not have.
     """
     import timm
 
@@ -35,7 +37,9 @@ def build_model(
     extra: dict[str, Any] = {**kwargs, **({"drop_path_rate": drop_path_rate} if drop_path_rate else {})}
     seed_generators(counted_seed(seed, WEIGHTS))
     try:
-        model = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **extra)
+        model = timm.create_model(name, pretrained, num_classes=num_classes, in_chans=in_chans, **extra)
+    except RuntimeError as error:
+        raise ValueError(f"model.weights is timm, but for {name} it says: {error}") from error
     except TypeError as error:
         raise ValueError(f"{name} does not take model.kwargs {extra}: {error}") from error
     side = image_size
@@ -51,12 +55,23 @@ def build_model(
 
 
 def load_weights(model: nn.Module, name: str, path: Path) -> str:
-    """Load a .safetensors file of the same architecture; a head of another size stays as drawn. Returns the news."""
-    from safetensors.torch import load_file
+    """Load a .safetensors file of the same architecture; a head of another size stays as drawn. Returns the news.
 
-    theirs = weights_architecture(path) or "another model"
-    tensors, mine = load_file(path), model.state_dict()
-    head = tuple(f"{prefix}." for prefix in _head_names(model))
+    Of other input channels the first convolution is adapted as timm does it: its response to a gray image stays.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from timm.models import adapt_input_conv
+
+    theirs, mine = weights_architecture(path) or "another model", model.state_dict()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
+    for key in (f"{prefix}.weight" for prefix in _settings(model, "first_conv")):
+        if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
+            tensors[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])
+    head = tuple(f"{prefix}." for prefix in _settings(model, "classifier"))
     left = [key for key in mine if key not in tensors or tensors[key].shape != mine[key].shape]
     if set(tensors) - set(mine) or not all(key.startswith(head) for key in left):
         key = min((set(tensors) ^ set(mine)) | set(left))
@@ -65,9 +80,26 @@ def load_weights(model: nn.Module, name: str, path: Path) -> str:
     return f"started from {path}" + (f"; drawn afresh: {', '.join(left)}" if left else "")
 
 
-def _head_names(model: nn.Module) -> tuple[str, ...]:
+def freeze_backbone(model: nn.Module, name: str) -> str:
+    """Let the classifier alone learn; returns the news.
+
+    ``ValueError`` for a model that does not say which its classifier is, or whose batch norms would go on averaging.
+    """
+    head = tuple(f"{prefix}." for prefix in _settings(model, "classifier"))
+    if not head:
+        raise ValueError(f"model.freeze is backbone, but timm does not say which layer of {name} is the classifier")
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise ValueError(f"model.freeze is backbone, but the batch norms of {name} would go on averaging; try none")
+    for key, parameter in model.named_parameters():
+        parameter.requires_grad_(key.startswith(head))
+    learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return f"frozen but for {', '.join(_settings(model, 'classifier'))}: {learning:,} parameters learn"
+
+
+def _settings(model: nn.Module, key: str) -> tuple[str, ...]:
+    """Names of modules in timm's settings of a model: its "classifier", its "first_conv"."""
     settings: dict[str, Any] = getattr(model, "pretrained_cfg", None) or {}
-    names = settings.get("classifier") or ()
+    names = settings.get(key) or ()
     return (names,) if isinstance(names, str) else tuple(names)
 
 

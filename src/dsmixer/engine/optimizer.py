@@ -1,8 +1,11 @@
 """The optimizer, its learning rate as a function of the step, and the averaged weights."""
 
 import difflib
+import fnmatch
 import math
+from collections.abc import Collection
 from copy import deepcopy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +20,39 @@ def learning_rate(step: int, total: int, warmup: int, peak: float, floor: float)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float, layer_decay: float | None) -> Optimizer:
-    """timm's: it spares biases, norms and ``model.no_weight_decay()``, and groups layers for ``layer_decay``."""
-    from timm.optim import create_optimizer_v2, list_optimizers
+def make_optimizer(
+    model: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    layer_decay: float | None,
+    no_decay: Collection[str] = (),
+) -> Optimizer:
+    """timm's. Spared from decay: biases, norms, ``model.no_weight_decay()``, and names that match ``no_decay``.
+
+    Each group's rate is ``lr`` times ``layer_decay`` for every layer above it. ``ValueError`` for an optimizer that
+    timm does not have, and for a pattern that matches no parameter.
+    """
+    from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 
     known = [str(optimizer) for optimizer in list_optimizers()]
     if name.lower() not in known:
         close = difflib.get_close_matches(name.lower(), known, 3) or ["adamw", "lamb", "sgd"]
         raise ValueError(f"optim.name is {name}, which timm does not have; try {', '.join(close)}")
-    return create_optimizer_v2(model, opt=name, lr=lr, weight_decay=weight_decay, layer_decay=layer_decay)
+    names = [parameter for parameter, _ in model.named_parameters()]
+    for pattern in no_decay:
+        if not fnmatch.filter(names, pattern):
+            close = difflib.get_close_matches(pattern, names, 3, 0.4) or names[:3]
+            raise ValueError(f"optim.no_decay has {pattern}, which is no parameter; there are {', '.join(close)}")
+    spared = {*no_decay, *getattr(model, "no_weight_decay", set)()}
+    groups = (
+        partial(param_groups_layer_decay, layer_decay=layer_decay)
+        if layer_decay is not None
+        else param_groups_weight_decay
+    )
+    return create_optimizer_v2(
+        model, name, lr, param_group_fn=partial(groups, weight_decay=weight_decay, no_weight_decay_list=spared)
+    )
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

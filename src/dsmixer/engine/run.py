@@ -6,15 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
+from dsmixer.engine.distributed import Group
 from dsmixer.engine.hardware import describe
 from dsmixer.engine.interrupt import Interrupt
 from dsmixer.engine.logs import TensorBoard, write_metrics
-from dsmixer.engine.loop import Interrupted, Plan, evaluate, fit
+from dsmixer.engine.loop import Interrupted, Plan, Step, evaluate, fit
 from dsmixer.engine.model import save_weights
+from dsmixer.engine.nonfinite import capture, captured, diagnose, is_finite, sentence
+from dsmixer.engine.parallel import load_whole, whole
 from dsmixer.engine.state import TrainState, judged_weights
 from dsmixer.tasks.base import Task
 
@@ -30,6 +35,7 @@ class Run:
     train: Images
     val: Images
     test: Images
+    bad: BadFiles
     workers: int
     worker_timeout: float
     device: torch.device
@@ -37,26 +43,32 @@ class Run:
     facts: dict[str, Any]  # what may not change between sessions, for the checkpoints
     data: str  # name of the data, for the report
     command: str  # what a person types to get this run
+    group: Group  # the processes that share it; the main one writes
+    strategy: str  # how they do: "none", "ddp" or "fully_shard"
 
     def execute(self, resume: bool, console: Console) -> int:
         """Run to the end; returns the exit code: 0, or 128 plus the signal that stopped it."""
         checkpoints = Checkpoints(self.folder / "checkpoints", console.warn)
+        self.group.wait()  # nobody writes while another still clears away what a kill left
         hardware = describe(self.device, self.plan.precision)
+        hardware |= {"processes": self.group.world, "strategy": self.strategy}
         if resume:
             self._resume(checkpoints, hardware, console)
         checkpoints.check_room(self.state.pack()[0])
-        board = TensorBoard(self.folder / "tensorboard", self.state.step, console)
+        board = TensorBoard(self.folder / "tensorboard", self.state.step, console) if self.group.is_main else None
         logged = len(self.state.history)
 
         def save() -> None:
             nonlocal logged
-            write_metrics(self.folder / "metrics.csv", self.state.history)
-            for row in self.state.history[logged:]:
-                board.add(row)
-            logged = len(self.state.history)
             tensors, facts = self.state.pack()
-            best = int(self.state.best["step"]) if self.state.best else None
-            checkpoints.save(self.state.step, tensors, {**facts, "fixed": self.facts, "hardware": hardware}, best)
+            if board:
+                write_metrics(self.folder / "metrics.csv", self.state.history)
+                for row in self.state.history[logged:]:
+                    board.add(row)
+                logged = len(self.state.history)
+                best = int(self.state.best["step"]) if self.state.best else None
+                checkpoints.save(self.state.step, tensors, {**facts, "fixed": self.facts, "hardware": hardware}, best)
+            self.group.wait()
 
         with Interrupt() as interrupt:
             try:
@@ -68,23 +80,60 @@ class Run:
                         batches=self._batches(),
                         val=self._feed(self.val),
                         save=save,
+                        capture=self._capture,
                         console=console,
                         interrupt=interrupt,
                         device=self.device,
                     )
                 self._deliver(checkpoints, hardware, console, interrupt)
-            except Interrupted:
+            except Interrupted as stop:
                 console.say(f"stopped after step {self.state.step}; go on with: dsmixer train --resume {self.folder}")
-                return interrupt.exit_code
+                return 128 + stop.args[0]
             finally:
-                board.close()
+                if board:
+                    board.close()
         return 0
 
+    def replay(self, folder: Path, console: Console) -> int:
+        """Do a captured step again, from its weights and inputs; returns 1 if it still is not finite, else 0."""
+        weights, batches, facts = captured(folder, self.group)
+        load_whole(self.state.model, weights)
+        findings = diagnose(self.state.model, self.task, batches, self.plan, facts["step"], facts["rank"])
+        console.say(f"step {facts['step']}: loss {', '.join(findings['losses'])}; {sentence(findings)}")
+        return int(self.group.highest(not is_finite(findings))[0])
+
+    def _capture(self, step: Step) -> str:
+        folder = self.folder / f"nan-{step.number:08d}"
+        findings = diagnose(self.state.model, self.task, step.batches, self.plan, step.number, self.group.rank)
+        facts = {"step": step.number, "learning_rate": self.plan.rate(step.number), "rows": step.rows}
+        capture(folder, self.state.model, step.batches, facts, findings, self.group)
+        rank, world = self.group.rank, self.group.world
+        first = world - self.group.highest(0 if is_finite(findings) else world - rank)[0]  # whose inputs are to blame
+        found = sentence(findings) if first in (rank, world) else f"process {first} found where, see step-{first}.json"
+        return f"{found} (dsmixer train --replay {folder})"
+
     def _resume(self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console) -> None:
-        if not checkpoints.steps():
+        self.bad.recall()
+        if not self.group.from_main(len(checkpoints.steps())):
             console.say("no checkpoint yet; beginning at step 0")
             return
-        tensors, facts = checkpoints.load_newest()
+        newest = checkpoints.load_newest() if self.group.is_main else None  # the main process says which is intact
+        step = self.group.from_main(newest[1]["step"] if newest else 0)
+        tensors, facts = newest or checkpoints.load(step)
+        try:
+            self._unpack(tensors, facts, hardware, console)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+            raise CheckpointError(f"the checkpoint of {self.folder} does not fit this version ({reason})") from error
+        if self.group.is_main:
+            write_metrics(self.folder / "metrics.csv", self.state.history)
+        console.say(f"resuming {self.folder} at step {self.state.step} of {self.plan.steps}")
+
+    def _unpack(
+        self, tensors: dict[str, Tensor], facts: dict[str, Any], hardware: dict[str, Any], console: Console
+    ) -> None:
         for name, value in self.facts.items():
             if facts["fixed"].get(name) != value:
                 before = facts["fixed"].get(name)
@@ -96,8 +145,6 @@ class Run:
             if before != value:
                 console.warn(f"{name} was {before} and is now {value}: the result may differ in its last bits")
         self.state.unpack(tensors, facts)
-        write_metrics(self.folder / "metrics.csv", self.state.history)
-        console.say(f"resuming {self.folder} at step {self.state.step} of {self.plan.steps}")
 
     def _batches(self) -> Any:
         plan = self.plan
@@ -108,11 +155,15 @@ class Run:
             epochs=plan.epochs,
             seed=plan.seed,
             start=self.state.step * plan.accumulate,
+            repeats=plan.repeats,
+            rank=self.group.rank,
+            world=self.group.world,
         )
-        return iter(Feed(self.train, batches, self.workers, self.worker_timeout))
+        return iter(Feed(self.train, batches, self.workers, self.worker_timeout, self.bad))
 
     def _feed(self, images: Images) -> Feed:
-        return Feed(images, in_order(len(images), self.plan.batch_size), self.workers, self.worker_timeout)
+        plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
+        return Feed(images, plan, self.workers, self.worker_timeout, self.bad)
 
     def _deliver(
         self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console, interrupt: Interrupt
@@ -125,16 +176,24 @@ class Run:
             weights = judged_weights(checkpoints.load(int(best["step"]))[0])
         except CheckpointError as error:
             console.warn(f"{error}; delivering the last weights instead of the best")
-            weights, best = state.judged.state_dict(), {"epoch": len(state.history)}
-        state.judged.load_state_dict(weights)
+            weights, best = {}, {"epoch": len(state.history)}
+        # if one process cannot read them, none takes them
+        if self.group.every(bool(weights)):
+            load_whole(state.judged, weights)
+        else:
+            weights = {name: whole(value) for name, value in state.judged.state_dict().items()}
         scores = evaluate(
             state.judged,
             self.task,
             self._feed(self.test),
-            precision=self.plan.precision,
+            self.plan,
             device=self.device,
             interrupt=interrupt,
+            group=self.group,
         )
+        if not self.group.is_main:
+            return
+        self.bad.recall()
         save_weights(self.folder / "model.safetensors", weights, self.about)
         seconds = sum(row["seconds"] for row in state.history)
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size
@@ -146,6 +205,7 @@ class Run:
             "train_images": len(self.train),
             "val_images": len(self.val),
             "test_images": len(self.test),
+            "bad_files": len(self.bad),
             "train_seconds": round(seconds, 1),
             "images_per_second": round(images / max(seconds, 1e-9), 1),
             "parameters": sum(parameter.numel() for parameter in state.model.parameters()),

@@ -1,6 +1,7 @@
 """What the engine knows about a task, whatever is predicted."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ class Task(ABC):
     def loss(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a training batch, and scalars worth averaging over the epoch (detached, same keys every time)."""
 
+    def at_epoch(self, epoch: int) -> None:  # noqa: B027  most tasks have nothing to change
+        """Told before every training step, so that what changes with the epoch (from 0) needs no memory."""
+
     @abstractmethod
     def reset(self) -> None:
         """Forget what ``update`` saw."""
@@ -21,6 +25,10 @@ class Task(ABC):
     @abstractmethod
     def update(self, model: nn.Module, batch: Any) -> None:
         """Add a batch to the evaluation."""
+
+    @abstractmethod
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Take in what ``update`` saw in the other processes; ``gather`` gives every process's block (C, N)."""
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,49 +13,43 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from dsmixer.data.loader import Batch
 from dsmixer.tasks.base import Task
+from dsmixer.tasks.training_loss import TrainingLoss
+
+if TYPE_CHECKING:
+    from dsmixer.tasks.pictures import Cell
 
 
 class Classification(Task):
     """Single-label classification.
 
-    ``mixup`` and ``cutmix`` are alphas, 0 for off; mixing draws from the global generators, which the engine seeds by
-    the step. ``picture`` gives the image of a row for the sheet of predictions.
+    ``picture`` gives the image of a row for the sheet of predictions. Without ``training`` there is no ``loss``.
     """
 
     def __init__(
         self,
         classes: list[str],
         *,
-        label_smoothing: float,
-        mixup: float,
-        cutmix: float,
+        training: TrainingLoss | None,
         picture: Callable[[int], Image.Image],
         preprocessing: dict[str, Any],
         choose_within: float,
     ) -> None:
-        self.classes, self.label_smoothing, self.picture = classes, label_smoothing, picture
+        self.classes, self.training, self.picture = classes, training, picture
         self.preprocessing, self.choose_within = preprocessing, choose_within
-        self.mix = None
-        if mixup or cutmix:
-            from timm.data.mixup import Mixup
-
-            self.mix = Mixup(mixup, cutmix, label_smoothing=label_smoothing, num_classes=len(classes))
-        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False)
-        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False)
+        # not synchronised by torchmetrics on their own: `merge` says when
+        self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False, sync_on_compute=False)
+        self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=False)
         self.reset()
 
+    def at_epoch(self, epoch: int) -> None:
+        """Mixing may end."""
+        if self.training:
+            self.training.at_epoch(epoch)
+
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy; under mixup the accuracy counts the heavier label."""
-        images, targets = batch.images, batch.targets
-        if self.mix is None:
-            logits = model(images)
-            loss = cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
-        else:
-            images, mixed = self.mix(images, targets)
-            logits, targets = model(images), mixed.argmax(1)
-            loss = cross_entropy(logits, mixed)
-        accuracy = (logits.detach().argmax(1) == targets).float().mean()
-        return loss, {"loss": loss.detach(), "accuracy": accuracy}
+        """That of ``TrainingLoss``."""
+        assert self.training
+        return self.training(model, batch)
 
     def reset(self) -> None:
         """Forget the evaluation."""
@@ -64,15 +58,27 @@ class Classification(Task):
         self.loss_sum = 0.0
         self.seen: list[Tensor] = []  # a (4, B) block a batch: row, target, prediction, confidence
 
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Blocks of all processes, by row, and the counts made from them."""
+        seen = torch.cat(gather(torch.cat(self.seen, 1)), 1)
+        loss_sum = float(torch.stack(gather(torch.tensor([[self.loss_sum]], dtype=torch.float64))).sum())
+        self.reset()
+        self.loss_sum, self.seen = loss_sum, [seen[:, seen[0].argsort()]]
+        _, targets, predicted, _ = self.seen[0].long()
+        self.accuracy.update(predicted, targets)
+        self.confusion.update(predicted, targets)
+
     def update(self, model: nn.Module, batch: Batch) -> None:
         """Predict a batch and keep what was predicted."""
-        logits = model(batch.images).float().cpu()
-        targets = batch.targets.cpu()
+        self.observe(model(batch.images).float().cpu(), batch.targets.cpu(), batch.rows)
+
+    def observe(self, logits: Tensor, targets: Tensor, rows: Tensor) -> None:
+        """Keep what was predicted: float32 logits (B, classes), class indices (B,), rows (B,), all on the CPU."""
         confidence, predicted = logits.softmax(1).max(1)
         self.loss_sum += cross_entropy(logits, targets, reduction="sum").double().item()
         self.accuracy.update(predicted, targets)
         self.confusion.update(predicted, targets)
-        self.seen.append(torch.stack([batch.rows.double(), targets.double(), predicted.double(), confidence.double()]))
+        self.seen.append(torch.stack([rows.double(), targets.double(), predicted.double(), confidence.double()]))
 
     def compute(self) -> dict[str, float]:
         """Mean cross-entropy (without smoothing) and accuracy."""
@@ -99,22 +105,27 @@ class Classification(Task):
 
     def report(self, folder: Path) -> list[str]:
         """confusion.png, predictions.png, and the classes that are hardest."""
-        from dsmixer.tasks.pictures import draw_confusion, draw_predictions
+        from dsmixer.tasks.pictures import draw_confusion, draw_sheet
 
         matrix = self.confusion.compute().numpy()
-        row, target, predicted, confidence = torch.cat(self.seen, 1).numpy()
+        row, target, predicted, _ = torch.cat(self.seen, 1).numpy()
         draw_confusion(matrix, self.classes, folder / "confusion.png")
         wrong = np.flatnonzero(target != predicted)
         right = np.flatnonzero(target == predicted)
-        chosen = [*wrong[:12], *right][:40]
-        cells = [
-            (self.picture(int(row[i])), self.classes[int(target[i])], self.classes[int(predicted[i])], confidence[i])
-            for i in chosen
-        ]
-        draw_predictions(cells, folder / "predictions.png")
+        draw_sheet(self.cells(np.concatenate([wrong[:12], right])[:40]), folder / "predictions.png")
         recall = np.diag(matrix) / np.maximum(matrix.sum(1), 1)
         hardest = [i for i in np.argsort(recall, kind="stable")[:3] if matrix[i].sum()]
         lines = [f"{len(wrong)} of {len(row)} images are wrong. The classes found least often:", ""]
         lines += ["| class | images | found |", "|---|---|---|"]
         lines += [f"| {self.classes[i]} | {matrix[i].sum()} | {100 * recall[i]:.1f} % |" for i in hardest]
         return [*lines, "", "![confusion matrix](confusion.png)", "", "![predictions](predictions.png)"]
+
+    def cells(self, places: np.ndarray) -> list["Cell"]:
+        """What was predicted of some images, by their place in the order of ``update``, for a sheet."""
+        from dsmixer.tasks.pictures import judged
+
+        seen = torch.cat(self.seen, 1)[:, torch.from_numpy(places)].T.tolist()
+        return [
+            judged(self.picture(int(row)), self.classes[int(target)], self.classes[int(predicted)], confidence)
+            for row, target, predicted, confidence in seen
+        ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -97,6 +98,16 @@ class Segmentation(Task):
             self.first.append(judged)
         insort(self.worst, judged, key=lambda other: other.accuracy)
         del self.worst[KEPT:]
+
+    def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
+        """Counts of all processes; the images that a report shows stay this process's own."""
+        parts = [self.confusion.confmat, self.boundary.both, self.boundary.either, torch.tensor([self.scored])]
+        counts = torch.cat([part.cpu().flatten() for part in parts])
+        total = torch.stack(gather(counts[None])).sum((0, 1)).split([part.numel() for part in parts])
+        for part, merged in zip(parts[:3], total, strict=False):
+            part.copy_(merged.view_as(part))
+        self.scored = int(total[3])
+        self.loss_sum = float(torch.stack(gather(torch.tensor([[self.loss_sum]], dtype=torch.float64))).sum())
 
     def scores(self) -> PixelScores:
         """Of each class, since ``reset``."""

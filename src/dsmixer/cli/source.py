@@ -1,0 +1,37 @@
+"""The data set that `dsmixer check` and `dsmixer pack` are asked about."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING, get_args, get_type_hints
+
+from dsmixer.cli import Parser
+from dsmixer.config import DataConfig
+
+if TYPE_CHECKING:
+    from dsmixer.data.source import Source
+
+
+def add_source(parser: Parser) -> None:
+    """The options that say which images, and with how many threads."""
+    kinds = [kind for kind in get_args(get_type_hints(DataConfig)["name"]) if kind != "digits"]
+    parser.add_argument("data", metavar="DATA", help="class folders, Hugging Face parquet, tar shards, or a CSV file")
+    parser.add_argument(
+        "--name", choices=kinds, default=DataConfig.name, help="what DATA is (default: %(default)s: look)"
+    )
+    parser.add_argument("--allow-outside", action="store_true", help="a CSV file may name images outside its folder")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="threads that decode (default: %(default)s)",
+    )
+
+
+def open_source(asked: argparse.Namespace) -> tuple[dict[str, "Source"], list[str]]:
+    """The splits as they are stored, and notes; ``ValueError`` where there is no data set."""
+    if asked.workers < 1:
+        raise ValueError(f"--workers is {asked.workers}, but it must be at least 1")
+    from dsmixer.data.splits import open_data
+
+    return open_data(asked.name, asked.data, asked.allow_outside)

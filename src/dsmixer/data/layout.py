@@ -1,0 +1,69 @@
+"""What kind of data lies in a folder: recognized by looking at names, so it answers at once and before torch."""
+
+import os
+from typing import NamedTuple
+
+from dsmixer.data.csvfile import SUFFIXES as CSV
+from dsmixer.data.csvfile import find_csv
+from dsmixer.data.folder import SPLITS, is_image, listing, split_folders
+from dsmixer.data.parquet import FILE_NAME
+
+EXPECTED = (
+    "expected class folders (with or without train/ and val/), train.parquet, tar shards, or a CSV file "
+    "with the columns path and label"
+)
+
+
+class Layout(NamedTuple):
+    """ "folder", "parquet", "shards" or "csv", where it begins, and what is worth saying about it."""
+
+    kind: str
+    root: str
+    notes: tuple[str, ...] = ()
+
+
+def recognize(root: str, depth: int = 3) -> Layout:
+    """Look at the names in ``root``; ``ValueError`` where they are no data set, or two of them.
+
+    A list of images wins over the folders beside it, in which the images are. A folder in which only another one lies,
+    as unpacking an archive leaves it, is gone through.
+    """
+    if os.path.isfile(root) and root.lower().endswith(CSV):
+        return Layout("csv", root)
+    if not os.path.isdir(root):
+        raise ValueError(f"{root} is not a folder; {EXPECTED}")
+    folders, files = listing(root)
+    kinds = {
+        "parquet": next(filter(FILE_NAME.fullmatch, files), None),
+        "shards": next((name for name in (*files, *_tars_in_splits(root, folders)) if ".tar" in name), None),
+        "csv": next(map(os.path.basename, find_csv(root)), None),
+    }
+    found = {kind: name for kind, name in kinds.items() if name}
+    if len(found) > 1 or ("parquet" in found and folders):
+        several = [*found.values(), *folders][:2]
+        raise ValueError(
+            f"{root} holds {' and '.join(several)}; say what to read, for instance --data.name {min(found)}"
+        )
+    if found:
+        kind = min(found)
+        notes = (f"{kinds['csv']} says which images",) if kind == "csv" and folders else ()
+        return Layout(kind, root, notes)
+    if not folders:
+        loose = sum(map(is_image, files))
+        there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"
+        raise ValueError(f"{root} holds {there}; {EXPECTED}")
+    return _inside(root, folders, depth)
+
+
+def _inside(root: str, folders: list[str], depth: int) -> Layout:
+    inner = os.path.join(root, folders[0])
+    if len(folders) > 1 or not depth or split_folders(root) or any(map(is_image, listing(inner)[1])):
+        return Layout("folder", root)
+    found = recognize(inner, depth - 1)
+    return found._replace(notes=(f"found in {inner}", *found.notes)) if found.root == inner else found
+
+
+def _tars_in_splits(root: str, folders: list[str]) -> list[str]:
+    """Tar files in folders called train, val, test."""
+    inner = (os.path.join(root, name) for name in folders if name.lower() in SPLITS)
+    return [name for folder in inner for name in listing(folder)[1] if name.endswith(".tar")]

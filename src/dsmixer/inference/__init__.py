@@ -1,0 +1,1 @@
+"""A finished model at work: loading it, predicting, evaluating, making it small enough to ship."""

@@ -1,0 +1,273 @@
+"""What COCO files say is read as they mean it, and what is wrong with them is found before training."""
+
+import copy
+import json
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsmixer.data import findings
+from dsmixer.data.coco import find_coco, open_coco
+from dsmixer.data.instance_masks import decode_mask, encode_mask
+from dsmixer.data.survey import check_images, open_annotations, open_boxes, report
+from tests.data.annotated import SIZE, coco, draw, write_coco
+
+DATA = Path(os.environ.get("DSMIXER_DATA", Path(__file__).parents[2] / "../shared/data"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Val numbers the classes, and the images, in another way."""
+    write_coco(tmp_path, "train", coco())
+    write_coco(tmp_path, "val", coco([{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}], first=50))
+    return tmp_path
+
+
+def spoil(folder, change, split="train"):
+    """Read the set again after ``change`` of the split's JSON, headers checked."""
+    path = folder / "annotations" / f"{split}.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+    sources = open_coco(str(folder))
+    for source in sources.values():
+        check_images(source)
+    return sources
+
+
+def test_boxes_classes_and_pixels_agree(folder):
+    sources = open_coco(str(folder))
+    assert sources["train"].classes == sources["val"].classes == ["cat", "dog"]
+    assert [sources["train"].objects(row).labels.tolist() for row in range(3)] == [[0], [1], [0]]
+    assert [sources["val"].objects(row).labels.tolist() for row in range(3)] == [[1], [0], [1]]  # by name
+    assert (sources["train"].category_ids, sources["val"].category_ids) == ([3, 7], [2, 1])
+    for source in sources.values():
+        for row in range(3):
+            ((left, top, right, bottom),) = source.objects(row).boxes.astype(int)
+            white = np.argwhere(np.asarray(source.image(row, "L")) == 255)
+            assert [*white.min(0), *white.max(0) + 1] == [top, left, bottom, right]
+
+
+def test_the_truth_is_what_the_file_says(folder):
+    truth = open_coco(str(folder))["val"].truth(1)
+    assert truth["image"] == {"id": 51, "width": 64, "height": 48}
+    (entry,) = truth["annotations"]
+    original = coco([{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}], first=50)["annotations"][1]
+    assert entry == {key: value for key, value in original.items() if key != "id"} | {"category_id": 1}
+
+
+def test_a_right_set_has_nothing_to_report(folder):
+    sources = spoil(folder, lambda data: None)
+    assert all(not source.findings.names for source in sources.values())
+    assert report(sources)[:2] == ["train: 3 images, 3 objects", "  cat 2, dog 1"]
+
+
+def test_layouts_are_found_by_name(tmp_path):
+    write_coco(tmp_path, "train", coco(), folder="train2017", name="instances_train2017.json")
+    write_coco(tmp_path, "val", coco(), folder="images/val2017", name="instances_val2017.json")
+    (tmp_path / "annotations" / "captions_train2017.json").write_text("not read")
+    assert {split: folder.name for split, (_, folder) in find_coco(str(tmp_path)).items()} == {
+        "train": "train2017",
+        "val": "val2017",
+    }
+    assert len(open_annotations(str(tmp_path))["val"].ids) == 3
+    (tmp_path / "annotations" / "instances_train2014.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"neither .*train2014"):
+        find_coco(str(tmp_path))
+    (tmp_path / "train2014").mkdir()
+    with pytest.raises(ValueError, match="has two files for train"):
+        find_coco(str(tmp_path))
+
+
+def test_what_is_no_data_set_is_explained(tmp_path):
+    with pytest.raises(ValueError, match="holds neither annotations/"):
+        open_annotations(str(tmp_path))
+    (tmp_path / "annotations").mkdir()
+    with pytest.raises(ValueError, match="no annotation file named after a split; expected train"):
+        open_annotations(str(tmp_path))
+
+
+def edit(index, part="annotations", **change):
+    return lambda data: data[part][index].update(change)
+
+
+def duplicate(part, index, **change):
+    return lambda data: data[part].append({**copy.deepcopy(data[part][index]), **change})
+
+
+NAN = float("nan")
+DROPPED = [
+    (edit(0, bbox=[4, 6, 0, 20]), findings.DEGENERATE),
+    (edit(0, bbox=[4, 6, 16, -20]), findings.DEGENERATE),
+    (edit(0, bbox=[4, NAN, 16, 20]), findings.DEGENERATE),
+    (edit(0, bbox=[64, 6, 16, 20]), findings.OUTSIDE_IMAGE),
+    (edit(0, bbox=[4, -30, 16, 20]), findings.OUTSIDE_IMAGE),
+]
+
+
+@pytest.mark.parametrize(("change", "fault"), DROPPED)
+def test_boxes_nobody_could_find_are_dropped_and_named(folder, change, fault):
+    train = spoil(folder, change)["train"]
+    assert train.findings.names[fault][0].startswith("annotation 100 in 0.png: ")
+    assert train.findings.names[findings.NO_OBJECTS] == ["0.png"]  # and the image stays
+    assert (len(train.ids), len(train.all_objects.labels), len(train.objects(0).labels)) == (3, 2, 0)
+    assert train.truth(0)["annotations"] == []
+    train.findings.refuse()  # no reason not to train
+
+
+KEPT = [
+    (edit(0, bbox=[-8, 6, 16, 20]), findings.STICKS_OUT, 3),
+    (duplicate("annotations", 0, image_id=2), findings.OBJECT_ID_TWICE, 4),
+    (lambda data: data["categories"].append({"id": 9, "name": "emu"}), findings.UNUSED_CLASS, 3),
+    (lambda data: data["annotations"].pop(), findings.NO_OBJECTS, 2),
+    (edit(0, segmentation=[[1, 2, 3, 4]]), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation=[[1, 2, 3, 4, NAN, 5]]), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation=[[1, 2, 3, 4, 1e9, 5]]), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation={"size": [48, 64], "counts": [3000]}), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation={"size": [48, 64], "counts": "000000"}), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation={"size": [64, 48], "counts": [3072]}), findings.BROKEN_MASK, 3),
+]
+
+
+@pytest.mark.parametrize(("change", "fault", "objects"), KEPT)
+def test_what_can_be_lived_with_is_counted(folder, change, fault, objects):
+    train = spoil(folder, change)["train"]
+    assert {found: train.findings.count(found) for found in train.findings.names} == {fault: 1}
+    assert len(train.all_objects.labels) == objects
+    train.findings.refuse()
+
+
+REFUSED = [
+    (duplicate("images", 0), findings.IMAGE_ID_TWICE, "1 of 0.png"),
+    (edit(0, image_id=77), findings.UNKNOWN_IMAGE, "annotation 100 in image 77"),
+    (edit(0, category_id=77), findings.UNKNOWN_CATEGORY, "annotation 100 of category 77"),
+    (edit(0, "images", width=48, height=64), findings.OTHER_SIZE, "0.png is 64x48, not 48x64"),
+    (edit(0, "images", file_name="gone.png"), findings.MISSING, "gone.png"),
+    (edit(0, "images", file_name="../annotations/train.json"), findings.UNREADABLE, "../annotations/train.json"),
+    (edit(0, "images", file_name="../../../outside.png"), findings.OUTSIDE_ROOT, "../../../outside.png"),
+    (edit(0, "images", file_name="/outside.png"), findings.OUTSIDE_ROOT, "/outside.png"),
+    (lambda data: data["annotations"].clear(), findings.NOTHING_TO_FIND, "3 images"),
+]
+
+
+@pytest.mark.parametrize(("change", "fault", "name"), REFUSED)
+def test_what_cannot_be_trained_on_is_refused_and_named(folder, change, fault, name):
+    sources = spoil(folder, change)
+    assert sources["train"].findings.count(fault) == 1
+    assert any(f"{fault.text}: 1 ({name}" in line for line in report(sources))
+    with pytest.raises(ValueError, match=f"train.json: {fault.text}: 1") as caught:
+        open_boxes(str(folder), 0.5)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_class_that_train_lacks_is_refused_but_one_that_val_lacks_is_only_noted(folder):
+    sources = spoil(folder, edit(0, "categories", name="emu"), "val")
+    assert sources["val"].findings.names[findings.UNKNOWN_CLASS][0] == "annotation 100 of 'emu'"
+    with pytest.raises(ValueError, match="of a class that train does not have: 2"):
+        open_boxes(str(folder), 0.5)
+    sources = spoil(folder, lambda data: (data["annotations"].clear(), data["categories"].pop(0)), "val")
+    assert sources["val"].category_ids == [2, 4]  # cat as listed; dog, which val does not list, a free number
+
+
+def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside") / "0.png"
+    draw(outside, [])
+    (folder / "train" / "0.png").unlink()
+    (folder / "train" / "0.png").symlink_to(outside)
+    source = open_coco(str(folder))["train"]
+    with pytest.raises(ValueError, match=r"0\.png leads out of the data folder"):
+        source.image(0, "RGB")
+
+
+def test_a_turned_photograph_is_compared_as_it_will_be_decoded(folder):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw(folder / "train" / "0.png", [], size=(48, 64), exif=exif)  # upright it is 64 wide
+    source = spoil(folder, lambda data: None)["train"]
+    assert not source.findings.names
+    assert source.image(0, "RGB").size == SIZE
+
+
+def test_an_image_that_has_changed_since_is_not_trained_on(folder):
+    source = open_coco(str(folder))["train"]
+    draw(folder / "train" / "0.png", [], size=(32, 32))
+    with pytest.raises(ValueError, match=r"0\.png is 32x32, but annotated as 64x48"):
+        source.image(0, "RGB")
+    (folder / "train" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"0\.png: cannot be read \(No such file"):
+        source.image(0, "RGB")
+
+
+def test_polygons_and_both_run_lengths_are_the_same_mask(folder):
+    pixels = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    pixels[6:26, 4:20] = 1
+    runs = np.diff(np.flatnonzero(np.diff(np.pad(pixels.T.ravel(), 1, constant_values=2))))
+    lengths = [int(run) for run in runs]
+    forms = [
+        [[4, 6, 20, 6, 20, 26, 4, 26]],
+        {"size": [48, 64], "counts": lengths},
+        encode_mask(pixels),
+    ]
+    assert sum(lengths) == 48 * 64
+    for form in forms:
+        source = spoil(folder, edit(0, segmentation=form))["train"]
+        assert not source.findings.names
+        (kept,) = source.objects(0).segmentations
+        assert np.array_equal(decode_mask(kept, *SIZE, "0.png"), pixels)
+
+
+BROKEN_FILES = [
+    ("", "is not readable JSON"),
+    ("[" * 100000, "is not readable JSON"),
+    ("[]", "holds a list, not an object with images"),
+    ('{"images": [], "annotations": []}', "an entry has no 'categories'"),
+    ('{"images": [{"id": 1}], "annotations": [], "categories": []}', "an entry has no 'file_name'"),
+    ('{"images": [], "annotations": [], "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}', "used twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN_FILES)
+def test_a_file_that_is_not_coco_json_is_named(folder, text, message):
+    (folder / "annotations" / "train.json").write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        open_coco(str(folder))
+    assert str(folder / "annotations" / "train.json") in str(caught.value)
+
+
+def test_splits_for_training_choosing_and_holding_out(folder):
+    splits, lines = open_boxes(str(folder), 0.34)
+    assert [len(split.rows) for split in splits[:3]] == [2, 1, 3]  # val is the held-out split, so some of train is val
+    assert splits.classes == ["cat", "dog"]
+    assert lines[0].startswith("train: 3 images")
+    write_coco(folder, "test", coco())
+    splits, _ = open_boxes(str(folder), 0.34)
+    assert [len(split.rows) for split in splits[:3]] == [3, 3, 3]
+
+
+def test_a_split_carved_for_choosing_must_hold_an_object(folder):
+    ((held,),) = open_boxes(str(folder), 0.34)[0].val[1:]
+    spoil(folder, lambda data: data["annotations"].pop(int(held)))
+    with pytest.raises(ValueError, match="the 1 images of train that would choose the best checkpoint hold no object"):
+        open_boxes(str(folder), 0.34)
+
+
+def test_a_worker_receives_the_source(folder):
+    source = pickle.loads(pickle.dumps(open_coco(str(folder))["train"]))
+    assert source.image(1, "RGB").size == SIZE
+
+
+@pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason="no bccd in DSMIXER_DATA")
+def test_blood_cells_as_they_lie_on_disk():
+    splits, lines = open_boxes(str(DATA / "bccd"), 0.1)
+    assert [len(split.rows) for split in splits[:3]] == [205, 87, 72]
+    assert splits.classes == ["Platelets", "RBC", "WBC"]
+    degenerate = [line for line in lines if "without width or height" in line]
+    assert len(degenerate) == 2
+    assert "annotation 2288 in BloodImage_00343.jpg: 181 329 181 329" in degenerate[0]
+    assert "annotation 887 in BloodImage_00338.jpg: 504 337 504 337" in degenerate[1]
+    assert sum(len(source.source.all_objects.labels) for source in splits[:3]) == 4886  # of 4,888

@@ -1,0 +1,71 @@
+"""A run on dirty data: the same twice, the same when it was stopped, and never without its list."""
+
+import csv
+import signal
+
+import pytest
+
+from tests.data.crafted import class_folders
+from tests.data.dirty import BAD, FILES
+
+from .shrunken import sha, train
+from .test_folders import TINY
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dirty")
+    class_folders(folder / "train", {"ant": 20, "moths": 20})
+    class_folders(folder / "test", {"ant": 5, "moths": 5})
+    for number, name in enumerate(BAD):
+        (folder / "train" / ("ant", "moths")[number % 2] / f"bad-{name}").write_bytes(FILES[name][0])
+    (folder / "test" / "ant" / "bad-too.png").write_bytes(b"")
+    return folder
+
+
+def rows(folder):
+    return list(csv.reader((folder / "bad_files.csv").read_text().splitlines()))
+
+
+def test_bad_files_are_skipped_alike_by_any_workers_and_after_an_interruption(root, tmp_path, monkeypatch, capsys):
+    ask = [*TINY, f"--data.root={root}", "--data.max_bad=0.5", "--data.hflip=0.5"]
+    assert train(*ask, f"--out={tmp_path / 'a'}") == 0
+    error = capsys.readouterr().err
+    assert "left out: train/ant/bad-" in error
+    names = [row[0] for row in rows(tmp_path / "a")]
+    expected = [path.relative_to(root).as_posix() for path in root.rglob("bad-*")]
+    assert sorted(names) == sorted(["name", *expected])  # each once, though two epochs met it
+
+    assert train(*ask, f"--out={tmp_path / 'b'}", "--data.workers=2") == 0
+    assert sha(tmp_path / "b") == sha(tmp_path / "a")
+    assert rows(tmp_path / "b") == rows(tmp_path / "a")
+
+    from dsmixer.engine import loop
+
+    step, steps = loop.train_step, []
+
+    def counted(*arguments, **options):
+        steps.append(1)
+        if len(steps) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments, **options)
+
+    monkeypatch.setattr(loop, "train_step", counted)
+    assert train(*ask, f"--out={tmp_path / 'c'}") == 130
+    monkeypatch.undo()
+    before = rows(tmp_path / "c")
+    capsys.readouterr()
+    assert train(f"--resume={tmp_path / 'c'}") == 0
+    assert sha(tmp_path / "c") == sha(tmp_path / "a")
+    assert rows(tmp_path / "c") == rows(tmp_path / "a")
+    told = capsys.readouterr().err
+    assert 1 < len(before) < len(names)
+    assert not any(f"left out: {name}:" in told for name, _ in before)
+
+
+def test_above_the_budget_the_run_stops_with_the_list_and_goes_on_with_a_larger_one(root, tmp_path, capsys):
+    assert train(*TINY, f"--data.root={root}", f"--out={tmp_path / 'run'}") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "images cannot be read, more than data.max_bad 0.001 allows (listed in" in error
+    assert f"{rows(tmp_path / 'run')[1][0]}: " in error
+    assert train(f"--resume={tmp_path / 'run'}", "--data.max_bad=0.5") == 0

@@ -1,0 +1,110 @@
+"""Every detector on every kind of backbone learns, answers in the image's own pixels, and says what it cannot do."""
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+import dsmixer  # noqa: F401 - registers the models
+from dsmixer.heads.detectors import KINDS, Pyramid, build_detector
+
+
+def build(kind="retinanet", backbone="dsm_test", **options):
+    torch.manual_seed(0)
+    settings = {"min_size": 128, "max_size": 192, "fpn_channels": 64, "detections": 7, **options}
+    return build_detector(kind, backbone, 3, **settings)
+
+
+def sample(kind, *, empty):
+    """Two images of different sizes, the second without objects; with ``empty`` neither has any."""
+    first = 0 if empty else 2
+    background = KINDS[kind].background
+    targets = [
+        {
+            "boxes": torch.tensor([[10.0, 12.0, 60.0, 70.0], [40.0, 30.0, 90.0, 110.0]])[:count],
+            "labels": (torch.tensor([0, 2]) + background)[:count],
+            "masks": torch.ones(2, 128, 160, dtype=torch.uint8)[:count, :height, :width],
+        }
+        for count, height, width in ((first, 128, 160), (0, 120, 96))
+    ]
+    return [torch.rand(3, 128, 160), torch.rand(3, 120, 96)], targets
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_step_moves_the_mixers_and_an_answer_is_in_the_images_pixels(kind):
+    model = build(kind, score_threshold=0.0).train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if "mixer.in_proj.weight" in name}
+    assert before
+    losses = model(*sample(kind, empty=False))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    sum(losses.values()).backward()
+    optimizer.step()
+    after = dict(model.named_parameters())
+    assert all(not torch.equal(after[name], value) for name, value in before.items())
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(loss.isfinite() for loss in model(*sample(kind, empty=True)).values())
+    with torch.inference_mode():
+        outputs = model.eval()([torch.rand(3, 250, 300), torch.rand(3, 64, 50)])
+    for output, (height, width) in zip(outputs, ((250, 300), (64, 50)), strict=True):
+        assert len(output["boxes"]) == len(output["labels"]) == len(output["scores"]) == 7
+        corners = output["boxes"].view(-1, 2)
+        assert (corners >= 0).all()
+        assert (corners <= torch.tensor([width, height])).all()
+        assert set(output["labels"].tolist()) <= {label + KINDS[kind].background for label in range(3)}
+        if KINDS[kind].masks:
+            assert output["masks"].shape == (7, 1, height, width)
+    assert outputs[0]["boxes"][:, 2].max() > 192  # not in those of the resized image
+
+
+@pytest.mark.parametrize("backbone", ["dsm_test", "resnet18", "swin_tiny_patch4_window7_224"])
+def test_pyramids_have_the_strides_of_the_detector(backbone):
+    options = {"strict_img_size": False} if "swin" in backbone else {}
+    body = timm.create_model(backbone, features_only=True, **options).eval()
+    for strides, extra, sizes in (
+        ((4, 8, 16, 32), "pool", [(32, 40), (16, 20), (8, 10), (4, 5), (2, 3)]),
+        ((8, 16, 32), "convolutions", [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]),
+    ):
+        with torch.inference_mode():
+            maps = Pyramid(body, strides, 8, extra)(torch.rand(1, 3, 128, 160))
+        assert [tuple(feature.shape[1:]) for feature in maps.values()] == [(8, *size) for size in sizes]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_images_keep_their_size_and_others_do_not(kind):
+    transform = build(kind, min_size=64).transform
+    for training, size in ((True, (96, 128)), (False, (64, 85))):
+        assert transform.train(training)([torch.rand(3, 96, 128)])[0].image_sizes == [size]
+
+
+def test_normalization_is_the_backbones():
+    assert build().transform.image_mean == [0.485, 0.456, 0.406]
+    assert build(backbone="tf_efficientnet_lite0").transform.image_mean == [0.5, 0.5, 0.5]
+
+
+def test_weights_of_a_classifier_start_the_body(tmp_path):
+    torch.manual_seed(5)
+    classifier = timm.create_model("dsm_test", num_classes=10)
+    save_file(classifier.state_dict(), tmp_path / "model.safetensors")
+    body = build(weights=tmp_path / "model.safetensors").backbone.body
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        for ours, theirs in zip(body.eval()(x), classifier.eval().forward_intermediates(x)[1], strict=True):
+            assert torch.equal(ours, theirs)
+    with pytest.raises(ValueError, match=r"does not fit this backbone: stem.*is of shape"):
+        build(backbone="dsm_atto", weights=tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match=r"does not fit this backbone: .* is missing"):
+        build(backbone="resnet18", weights=tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": "yolo"}, "detector is 'yolo'; choose fasterrcnn"),
+        ({"backbone": "dsm_huge"}, "backbone is 'dsm_huge', which is not registered"),
+        ({"backbone": "dsm_test", "stem_stride": 2}, r"strides \[2, 4, 8, 16\]; this detector also needs \[32\]"),
+        ({"kind": "fcos", "fpn_channels": 32}, "fpn_channels is 32, but FCOS needs a multiple of 32 from 64"),
+    ],
+)
+def test_mistakes_are_explained(options, message):
+    with pytest.raises(ValueError, match=message):
+        build(**options)
