@@ -200,7 +200,7 @@ def test_camvid_from_files_to_report(tmp_path):
 @pytest.mark.parametrize("head", ["upernet", "semantic_fpn"])
 def test_a_segmenter_of_ours_learns_from_and_is_judged_by_the_task(head):
     torch.manual_seed(0)
-    model = Segmenter("dsm_test", 3, head=head)
+    model = Segmenter("dsm_test", 3, head=head, head_kwargs={"dim": 16})
     task = make()
     batch = told(random_masks(2, 40, 72))
     loss, _ = task.loss(model, batch)
