@@ -1,6 +1,6 @@
 """What it costs that all processes agree, before every step, whether to stop and whether to save.
 
-    torchrun --standalone --nproc-per-node=2 studies/agreement/run.py
+torchrun --standalone --nproc-per-node=2 studies/agreement/run.py
 """
 
 import time
