@@ -23,7 +23,7 @@ def empty(*size: int, batch: int = 1) -> torch.Tensor:
 
 
 def test_all_variants_are_registered():
-    sizes = ("atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "test")
+    sizes = ("zepto", "atto", "femto", "pico", "nano", "tiny", "small", "base", "large", "test")
     assert sorted(MODELS) == sorted(f"dsm_{size}" for size in sizes)
 
 

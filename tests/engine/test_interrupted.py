@@ -133,6 +133,20 @@ def test_a_dead_or_hung_worker_ends_the_run_naming_the_rows_in_flight(tmp_path, 
     assert_nothing_is_left(child)
 
 
+def test_a_worker_whose_death_is_told_amid_a_step_is_named_alike(tmp_path, monkeypatch, capsys):
+    """PyTorch's signal handler raises wherever the training process happens to be."""
+    from dsmixer.engine import loop
+
+    def struck(*_):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr(loop, "train_step", struck)
+    assert train(*SHRUNK, f"--out={tmp_path / 'run'}") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.search(r"reading failed \(DataLoader worker .*Killed\.\) at one of the rows \d+, \d+,", error)
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_again(reference, tmp_path):
     (tmp_path / "config.yaml").write_bytes((reference / "config.yaml").read_bytes())
     assert train(f"--resume={tmp_path}") == 0

@@ -120,6 +120,7 @@ def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Cal
         end_workers()
         return complain(str(error), code=1)
     except RuntimeError as error:
+        end_workers()
         if group.world == 1 or not (reason := lost_process(error)):
             raise
         return complain(reason, code=1)

@@ -181,6 +181,11 @@ def _alarm(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def is_worker_death(error: RuntimeError) -> bool:
+    """Whether it is PyTorch's signal handler, which raises wherever the training process happens to be."""
+    return type(error) is RuntimeError and "DataLoader worker" in str(error)
+
+
 def end_workers() -> None:
     """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
@@ -205,6 +210,7 @@ class Feed:
         bad: BadFiles | None = None,
     ) -> None:
         self.images, self.plan, self.bad = images, plan, bad
+        self.number = 0  # of the batch that was asked for last
         self.loader = DataLoader(
             images,
             batch_sampler=plan,
@@ -221,26 +227,30 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         batches, timeout = iter(self.loader), self.loader.timeout
         for number, _ in enumerate(self.plan):
+            self.number = number
             try:
                 with _alarm(timeout):
                     batch = next(batches)
             except ValueError as error:  # from decode; a worker's arrives with its whole traceback as the message
                 raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
             except (RuntimeError, ConnectionError, TimeoutError, EOFError) as error:
-                reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-                raise DataError(
-                    f"reading failed ({reason}) at one of the rows {self._in_flight(number)}; try --data.workers 0, "
-                    "and if it hung, a larger --data.worker_timeout"
-                ) from error
+                raise self.failure(error) from error
             if bad := getattr(batch, "bad", ()):  # batches of boxes and of masks have none: there, one is an error
                 if self.bad is None:
                     raise DataError(": ".join(bad[0]))
                 self.bad.add(bad)
             yield batch
 
-    def _in_flight(self, number: int) -> str:
-        """The rows of the batches that may be being read while batch ``number`` is awaited: two a worker."""
-        ahead = islice(self.plan, number, number + max(1, 2 * self.loader.num_workers))
+    def failure(self, error: Exception) -> DataError:
+        """What to say of workers that died or hang: the rows of the batches that may be being read, two a worker."""
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        return DataError(
+            f"reading failed ({reason}) at one of the rows {self._in_flight()}; try --data.workers 0, and if it hung, "
+            "a larger --data.worker_timeout"
+        )
+
+    def _in_flight(self) -> str:
+        ahead = islice(self.plan, self.number, self.number + max(1, 2 * self.loader.num_workers))
         rows = [self.images.row(position) for keys in ahead for _, position in keys]
         return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dsmixer.data.bad import BadFiles
-from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
+from dsmixer.data.loader import CountedBatches, Feed, Images, in_order, is_worker_death
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
 from dsmixer.engine.distributed import Group
@@ -70,6 +70,7 @@ class Run:
                 checkpoints.save(self.state.step, tensors, {**facts, "fixed": self.facts, "hardware": hardware}, best)
             self.group.wait()
 
+        feed = self._train_feed()
         with Interrupt() as interrupt:
             try:
                 with console.start(self.plan.steps, self.state.step):
@@ -77,7 +78,7 @@ class Run:
                         state=self.state,
                         task=self.task,
                         plan=self.plan,
-                        batches=self._batches(),
+                        batches=iter(feed),
                         val=self._feed(self.val),
                         save=save,
                         capture=self._capture,
@@ -89,6 +90,10 @@ class Run:
             except Interrupted as stop:
                 console.say(f"stopped after step {self.state.step}; go on with: dsmixer train --resume {self.folder}")
                 return 128 + stop.args[0]
+            except RuntimeError as error:
+                if not is_worker_death(error):
+                    raise
+                raise feed.failure(error) from error
             finally:
                 if board:
                     board.close()
@@ -146,7 +151,7 @@ class Run:
                 console.warn(f"{name} was {before} and is now {value}: the result may differ in its last bits")
         self.state.unpack(tensors, facts)
 
-    def _batches(self) -> Any:
+    def _train_feed(self) -> Feed:
         plan = self.plan
         batches = CountedBatches(
             len(self.train),
@@ -159,7 +164,7 @@ class Run:
             rank=self.group.rank,
             world=self.group.world,
         )
-        return iter(Feed(self.train, batches, self.workers, self.worker_timeout, self.bad))
+        return Feed(self.train, batches, self.workers, self.worker_timeout, self.bad)
 
     def _feed(self, images: Images) -> Feed:
         plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
