@@ -235,10 +235,10 @@ class Feed:
                 raise DataError(str(error).strip().splitlines()[-1].removeprefix("ValueError: ")) from error
             except (RuntimeError, ConnectionError, TimeoutError, EOFError) as error:
                 raise self.failure(error) from error
-            if bad := getattr(batch, "bad", ()):  # batches of boxes and of masks have none: there, one is an error
+            if batch.bad:
                 if self.bad is None:
-                    raise DataError(": ".join(bad[0]))
-                self.bad.add(bad)
+                    raise DataError(": ".join(batch.bad[0]))
+                self.bad.add(batch.bad)
             yield batch
 
     def failure(self, error: Exception) -> DataError:
