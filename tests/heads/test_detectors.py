@@ -1,18 +1,20 @@
 """Every detector on every kind of backbone learns, answers in the image's own pixels, and says what it cannot do."""
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 
 import dsmixer  # noqa: F401 - registers the models
-from dsmixer.heads.detectors import KINDS, Pyramid, build_detector
+from dsmixer.heads.backbone import features
+from dsmixer.heads.detectors import KINDS, Detector, Pyramid
 
 
 def build(kind="retinanet", backbone="dsm_test", **options):
     torch.manual_seed(0)
     settings = {"min_size": 128, "max_size": 192, "fpn_channels": 64, "detections": 7, **options}
-    return build_detector(kind, backbone, 3, **settings)
+    return Detector(kind, backbone, 3, **settings)
 
 
 def sample(kind, *, empty):
@@ -59,7 +61,7 @@ def test_one_step_moves_the_mixers_and_an_answer_is_in_the_images_pixels(kind):
 @pytest.mark.parametrize("backbone", ["dsm_test", "resnet18", "swin_tiny_patch4_window7_224"])
 def test_pyramids_have_the_strides_of_the_detector(backbone):
     options = {"strict_img_size": False} if "swin" in backbone else {}
-    body = timm.create_model(backbone, features_only=True, **options).eval()
+    body = features(backbone, options).eval()
     for strides, extra, sizes in (
         ((4, 8, 16, 32), "pool", [(32, 40), (16, 20), (8, 10), (4, 5), (2, 3)]),
         ((8, 16, 32), "convolutions", [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]),
@@ -71,29 +73,44 @@ def test_pyramids_have_the_strides_of_the_detector(backbone):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_images_keep_their_size_and_others_do_not(kind):
-    transform = build(kind, min_size=64).transform
+    transform = build(kind, min_size=64).network.transform
     for training, size in ((True, (96, 128)), (False, (64, 85))):
         assert transform.train(training)([torch.rand(3, 96, 128)])[0].image_sizes == [size]
 
 
 def test_normalization_is_the_backbones():
-    assert build().transform.image_mean == [0.485, 0.456, 0.406]
-    assert build(backbone="tf_efficientnet_lite0").transform.image_mean == [0.5, 0.5, 0.5]
+    assert build().network.transform.image_mean == [0.485, 0.456, 0.406]
+    assert build(backbone="tf_efficientnet_lite0").network.transform.image_mean == [0.5, 0.5, 0.5]
 
 
-def test_weights_of_a_classifier_start_the_body(tmp_path):
+def test_weights_of_a_classifier_start_the_body():
     torch.manual_seed(5)
     classifier = timm.create_model("dsm_test", num_classes=10)
-    save_file(classifier.state_dict(), tmp_path / "model.safetensors")
-    body = build(weights=tmp_path / "model.safetensors").backbone.body
+    weights, path = classifier.state_dict(), Path("model.safetensors")
+    model = build()
+    model.start_backbone(weights, path)
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        for ours, theirs in zip(body.eval()(x), classifier.eval().forward_intermediates(x)[1], strict=True):
-            assert torch.equal(ours, theirs)
-    with pytest.raises(ValueError, match=r"does not fit this backbone: stem.*is of shape"):
-        build(backbone="dsm_atto", weights=tmp_path / "model.safetensors")
+        ours = model.eval().get_submodule(model.body)(x)
+        for mine, theirs in zip(ours, classifier.eval().forward_intermediates(x)[1], strict=True):
+            assert torch.equal(mine, theirs)
+    with pytest.raises(ValueError, match=r"model.safetensors does not fit this backbone: stem.*is of shape"):
+        build(backbone="dsm_atto").start_backbone(weights, path)
     with pytest.raises(ValueError, match=r"does not fit this backbone: .* is missing"):
-        build(backbone="resnet18", weights=tmp_path / "model.safetensors")
+        build(backbone="resnet18").start_backbone(weights, path)
+
+
+@pytest.mark.parametrize("backbone", ["dsm_test", "resnet10t"])
+def test_layer_decay_slows_the_body_from_its_end_to_its_stem(backbone):
+    from timm.optim import param_groups_layer_decay
+
+    model = build(backbone=backbone)
+    groups = param_groups_layer_decay(model, layer_decay=0.5)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    scale = {names[parameter]: group["lr_scale"] for group in groups for parameter in group["params"]}
+    inner = {name: value for name, value in scale.items() if name.startswith(f"{model.body}.")}
+    assert {value for name, value in scale.items() if name not in inner} == {1}
+    assert next(iter(inner.values())) == min(scale.values()) < 0.5
 
 
 @pytest.mark.parametrize(
@@ -101,7 +118,7 @@ def test_weights_of_a_classifier_start_the_body(tmp_path):
     [
         ({"kind": "yolo"}, "detector is 'yolo'; choose fasterrcnn"),
         ({"backbone": "dsm_huge"}, "backbone is 'dsm_huge', which is not registered"),
-        ({"backbone": "dsm_test", "stem_stride": 2}, r"strides \[2, 4, 8, 16\]; this detector also needs \[32\]"),
+        ({"backbone_kwargs": {"stem_stride": 2}}, r"strides \[2, 4, 8, 16\]; this detector also needs \[32\]"),
         ({"kind": "fcos", "fpn_channels": 32}, "fpn_channels is 32, but FCOS needs a multiple of 32 from 64"),
     ],
 )

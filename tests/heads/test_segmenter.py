@@ -110,7 +110,7 @@ def test_layer_decay_slows_the_backbone_from_its_end_to_its_stem(backbone):
 def test_a_wrong_name_is_a_sentence():
     with pytest.raises(ValueError, match="head 'unet' is unknown; use 'upernet' or 'semantic_fpn'"):
         Segmenter("dsm_test", 5, head="unet")
-    with pytest.raises(ValueError, match="backbone 'dsm_tset' is not in timm's registry"):
+    with pytest.raises(ValueError, match="backbone is 'dsm_tset', which is not registered"):
         Segmenter("dsm_tset", 5)
 
 

@@ -8,7 +8,7 @@ from dsmixer.data.box_transforms import multi_scale
 from dsmixer.data.loader import CountedBatches, Feed, in_order
 from dsmixer.data.splits import Split
 from dsmixer.data.survey import open_annotations
-from dsmixer.heads.detectors import build_detector
+from dsmixer.heads.detectors import Detector
 from dsmixer.tasks.detection import Detection
 from tests.data.annotated import CATEGORIES, coco, write_coco
 
@@ -24,7 +24,7 @@ def test_learning_two_images_by_heart(tmp_path):
     train = Feed(BoxesToTrainOn(split, multi_scale([96], 160, 0.5), 0, masks=False), plan, 1, 60.0)
     torch.manual_seed(0)
     small = {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}
-    model = build_detector("fcos", "dsm_test", 1, min_size=96, max_size=160, fpn_channels=64, **small).train()
+    model = Detector("fcos", "dsm_test", 1, min_size=96, max_size=160, fpn_channels=64, **small).train()
     task = Detection(
         source.classes,
         first_label=0,

@@ -13,7 +13,7 @@ from torch import nn
 from dsmixer.data.box_batches import BoxBatch, BoxesToScore
 from dsmixer.data.coco import open_coco
 from dsmixer.data.splits import Split
-from dsmixer.heads.detectors import KINDS, build_detector
+from dsmixer.heads.detectors import KINDS, Detector
 from dsmixer.tasks.detection import Detection
 from dsmixer.tasks.found import Found, from_coco, from_output, to_records, to_results
 from tests.data.annotated import coco, write_coco
@@ -144,7 +144,7 @@ def test_the_detector_is_told_its_own_labels(source, first_label):
 
 def test_half_precision_trains_and_predicts(source):  # not Mask R-CNN: minutes where bfloat16 is emulated
     options = {"min_size": 64, "max_size": 96, "fpn_channels": 64, "score_threshold": 0.0}
-    model = build_detector("fcos", "dsm_test", 2, **options).train()
+    model = Detector("fcos", "dsm_test", 2, **options).train()
     task = make(source)
     target = {"boxes": torch.tensor([[4.0, 6.0, 30.0, 40.0]]), "labels": torch.tensor([1])}
     with torch.autocast("cpu", torch.bfloat16):
@@ -158,7 +158,7 @@ def test_half_precision_trains_and_predicts(source):  # not Mask R-CNN: minutes 
 @pytest.mark.parametrize("kind", ["retinanet", "maskrcnn"])
 def test_the_loss_is_the_sum_of_the_detectors_and_finite_without_objects(kind, source):
     masks, background = KINDS[kind].masks, KINDS[kind].background
-    model = build_detector(kind, "dsm_test", 2, min_size=64, max_size=96, fpn_channels=32).train()
+    model = Detector(kind, "dsm_test", 2, min_size=64, max_size=96, fpn_channels=32).train()
     task = make(source, first_label=background, masks=masks)
     boxes = torch.tensor([[4.0, 6.0, 30.0, 40.0]])
     for count in (1, 0):

@@ -9,7 +9,7 @@ import yaml
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_yaml, recipes, resolve
-from dsmixer.cli.parts import training_loss, transforms
+from dsmixer.cli.parts import of_task, plan_of
 from dsmixer.cli.starting import FREE, Start, find_weights, starting
 from dsmixer.config import Config, DataConfig
 from dsmixer.engine.distributed import Group, launched
@@ -140,49 +140,18 @@ def build(
     from torch.amp import GradScaler
 
     from dsmixer.data.bad import BadFiles
-    from dsmixer.data.cache import in_memory
-    from dsmixer.data.describe import describe
-    from dsmixer.data.loader import Images
-    from dsmixer.data.splits import open_splits
-    from dsmixer.engine.hardware import pick_precision, set_up
-    from dsmixer.engine.loop import Plan
-    from dsmixer.engine.model import build_model, freeze_backbone, load_weights
+    from dsmixer.engine.hardware import set_up
     from dsmixer.engine.optimizer import AveragedWeights, make_optimizer
     from dsmixer.engine.parallel import pick_strategy, replicate, shard
     from dsmixer.engine.run import Run
     from dsmixer.engine.state import TrainState
-    from dsmixer.tasks.classification import Classification
 
     data, optim, run = config.data, config.optim, config.run
     set_up(run.threads, run.deterministic)
     check_shares(data, group)
-    splits = open_splits(data.name, data.root, data.val_fraction, data.allow_outside)
-    for line in describe(splits):
-        console.say(line)
-    mode = "L" if data.in_chans == 1 else "RGB"
-    splits = in_memory(splits, mode) if data.cache == "memory" else splits
-    steps_per_epoch = len(splits.train.rows) // (data.batch_size * optim.accumulate)
-    if not steps_per_epoch:
-        raise ValueError(
-            f"data.batch_size {data.batch_size} times optim.accumulate {optim.accumulate} is more than the "
-            f"{len(splits.train.rows)} training images"
-        )
-    name, weights = str(config.model.name), config.model.weights
-    model = build_model(
-        name,
-        config.model.kwargs,
-        num_classes=len(splits.classes),
-        in_chans=data.in_chans,
-        drop_path_rate=config.model.drop_path_rate,
-        image_size=data.image_size,
-        seed=run.seed,
-        pretrained=weights == "timm" and begin,
-    )
-    if weights and begin:
-        console.say("started from timm's weights" if weights == "timm" else load_weights(model, name, Path(weights)))
-    if config.model.freeze == "backbone":
-        console.say(freeze_backbone(model, name))
-    model.to(device)
+    parts = of_task(config, begin, group, console.say)
+    plan = plan_of(config, len(parts.train), device)
+    model = parts.model.to(device)
     if run.channels_last:
         model.to(memory_format=torch.channels_last)
     averaged = AveragedWeights(model, optim.ema_decay) if optim.ema_decay else None
@@ -192,38 +161,9 @@ def build(
             shard(part, group, device)
     if run.compile:
         model.compile()
-    augment, plain = transforms(data)
-    used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
-    preprocessing = {name: getattr(data, name) for name in used}
-    source = splits.test.source
-    task = Classification(
-        splits.classes,
-        training=training_loss(data, optim, splits),
-        picture=lambda row: source.image(row, mode),
-        preprocessing=preprocessing,
-        choose_within=optim.choose_within,
-    )
-    plan = Plan(
-        seed=run.seed,
-        epochs=optim.epochs,
-        steps_per_epoch=steps_per_epoch,
-        batch_size=data.batch_size,
-        accumulate=optim.accumulate,
-        repeats=data.repeats,
-        lr=optim.lr,
-        min_lr=optim.min_lr,
-        warmup_steps=round(optim.warmup_epochs * steps_per_epoch),
-        clip_grad=optim.clip_grad,
-        precision=pick_precision(run.precision, device),
-        # reading a loss waits for a GPU, but costs a CPU nothing: there, every step is looked at
-        check_every=1 if device.type == "cpu" or run.max_nonfinite else run.check_every,
-        save_every_seconds=60 * run.save_every_minutes,
-        max_nonfinite=run.max_nonfinite,
-        channels_last=run.channels_last,
-    )
-    images = sum(len(part.rows) for part in splits[:3])
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
-    optimizer = make_optimizer(model, optim.name, optim.lr, optim.weight_decay, optim.layer_decay, optim.no_decay)
+    rate = plan.schedule.peak
+    optimizer = make_optimizer(model, optim.name, rate, optim.weight_decay, optim.layer_decay, optim.no_decay)
     return Run(
         folder=folder,
         plan=plan,
@@ -235,16 +175,18 @@ def build(
             scaler=GradScaler(device.type, enabled=plan.precision == "float16"),
             group=group,
         ),
-        task=task,
-        train=Images(splits.train, mode, augment, run.seed, replace=True),
-        val=Images(splits.val, mode, plain, run.seed),
-        test=Images(splits.test, mode, plain, run.seed),
-        bad=BadFiles(folder / "bad_files.csv", data.max_bad, images, console.warn),
+        task=parts.task,
+        train=parts.train,
+        val=parts.val,
+        test=parts.test,
+        order=parts.order,
+        bad=BadFiles(folder / "bad_files.csv", data.max_bad, parts.images, console.warn),
+        bad_before=parts.bad,
         workers=data.workers,
         worker_timeout=data.worker_timeout,
         device=device,
-        about={"architecture": name, "model_kwargs": config.model.kwargs, **task.metadata()},
-        facts={**fixed, "classes": splits.classes, "training images": len(splits.train.rows)},
+        about=parts.about,
+        facts={**fixed, "classes": parts.classes, "training images": len(parts.train)},
         data="digits" if data.name == "digits" else Path(str(data.root)).resolve().name,
         command=command,
         group=group,

@@ -62,6 +62,16 @@ class Group:
         dist.broadcast(shared, 0)
         return int(shared)
 
+    def mean(self, value: "Tensor") -> "Tensor":
+        """The mean of a number over all processes, without a gradient, where ``value`` is."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        shared = value.detach().double()
+        dist.all_reduce(shared)
+        return shared / self.world
+
     def gather(self, block: "Tensor") -> "list[Tensor]":
         """Every process's block (C, N), in the order of ranks, in every process; N may differ, C and dtype may not."""
         if self.world == 1:

@@ -20,8 +20,9 @@ from dsmixer.engine.console import Console
 from dsmixer.engine.distributed import Group
 from dsmixer.engine.hardware import autocast
 from dsmixer.engine.interrupt import Interrupt
-from dsmixer.engine.optimizer import learning_rate, set_learning_rate
+from dsmixer.engine.optimizer import set_learning_rate
 from dsmixer.engine.parallel import exchanging, whole
+from dsmixer.engine.schedule import Schedule
 from dsmixer.engine.state import Meter, TrainState, summed
 from dsmixer.tasks.base import Task
 
@@ -44,9 +45,7 @@ class Plan:
     batch_size: int
     accumulate: int
     repeats: int
-    lr: float
-    min_lr: float
-    warmup_steps: int
+    schedule: Schedule
     clip_grad: float | None
     precision: str
     check_every: int
@@ -65,7 +64,7 @@ class Plan:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        return learning_rate(step, self.steps, self.warmup_steps, self.lr, self.min_lr)
+        return self.schedule.rate(step)
 
 
 def fit(

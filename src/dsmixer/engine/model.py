@@ -31,9 +31,7 @@ def build_model(
     """
     import timm
 
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), 3) or timm.list_models("dsm_*")[:3]
-        raise ValueError(f"model.name is {name}, which is not registered; try {', '.join(close) or 'dsmixer models'}")
+    require_registered(name)
     extra: dict[str, Any] = {**kwargs, **({"drop_path_rate": drop_path_rate} if drop_path_rate else {})}
     seed_generators(counted_seed(seed, WEIGHTS))
     try:
@@ -52,6 +50,15 @@ def build_model(
     if shape != (1, num_classes):
         raise ValueError(f"{name} answers an image with shape {shape}, not (1, {num_classes}); is it a classifier?")
     return model
+
+
+def require_registered(name: str) -> None:
+    """``ValueError`` with near names where timm does not know ``name``."""
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), 3) or timm.list_models("dsm_*")[:3]
+        raise ValueError(f"model.name is {name}, which is not registered; try {', '.join(close) or 'dsmixer models'}")
 
 
 def load_weights(model: nn.Module, name: str, path: Path) -> str:

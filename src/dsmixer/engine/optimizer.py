@@ -1,8 +1,7 @@
-"""The optimizer, its learning rate as a function of the step, and the averaged weights."""
+"""The optimizer, and the averaged weights."""
 
 import difflib
 import fnmatch
-import math
 from collections.abc import Collection
 from copy import deepcopy
 from functools import partial
@@ -10,14 +9,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-
-
-def learning_rate(step: int, total: int, warmup: int, peak: float, floor: float) -> float:
-    """Rate of step ``step`` of ``total``, from 0: linear warm-up to ``peak``, then half a cosine to ``floor``."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total - 1 - warmup)
-    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def make_optimizer(

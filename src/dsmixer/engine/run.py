@@ -32,10 +32,12 @@ class Run:
     plan: Plan
     state: TrainState
     task: Task
-    train: Images
-    val: Images
-    test: Images
+    train: Asked
+    val: Asked
+    test: Asked
+    order: Callable[[int], np.ndarray] | None  # of an epoch's positions; None for any
     bad: BadFiles
+    bad_before: tuple[Bad, ...]  # found while the data was opened
     workers: int
     worker_timeout: float
     device: torch.device

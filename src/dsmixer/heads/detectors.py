@@ -5,10 +5,8 @@ Mask R-CNN (He et al. 2017) on strides 4 to 32 and one pooled level, RetinaNet (
 2019) on strides 8 to 32 and two further levels by convolution, as published.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import timm
 from torch import Tensor, nn
 from torchvision.models import detection
 from torchvision.ops.feature_pyramid_network import (
@@ -17,6 +15,8 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelMaxPool,
     LastLevelP6P7,
 )
+
+from dsmixer.heads.backbone import OnBackbone, features
 
 
 class Kind(NamedTuple):
@@ -53,82 +53,77 @@ class Pyramid(nn.Module):
             raise ValueError(f"the backbone has strides {reductions}; this detector also needs {lacking}")
         self.body, self.out_channels = body, out_channels
         self.taken = [reductions.index(stride) for stride in strides]
-        self.channels_last = "NHWC" in str(getattr(body, "output_fmt", "NCHW"))
         widths = [channels[index] for index in self.taken]
         further: ExtraFPNBlock = LastLevelMaxPool() if extra == "pool" else LastLevelP6P7(widths[-1], out_channels)
         self.fpn = FeaturePyramidNetwork(widths, out_channels, further)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Images (B, 3, H, W) to maps (B, out_channels, h, w) by name, from fine to coarse."""
-        features = self.body(x)
-        taken = [features[index] for index in self.taken]
-        if self.channels_last:
-            taken = [feature.permute(0, 3, 1, 2) for feature in taken]
-        return self.fpn({str(level): feature for level, feature in enumerate(taken)})
+        levels = self.body(x)
+        return self.fpn({str(level): levels[index] for level, index in enumerate(self.taken)})
 
 
-def build_detector(
-    kind: str,
-    backbone: str,
-    num_classes: int,
-    *,
-    min_size: int = 800,
-    max_size: int = 1333,
-    fpn_channels: int = 256,
-    score_threshold: float = 0.05,
-    detections: int = 100,
-    weights: Path | None = None,
-    **kwargs: Any,
-) -> nn.Module:
-    """A detector of ``num_classes`` classes, the background not counted, on the timm model ``backbone``.
+class Detector(OnBackbone):
+    """One of torchvision's detectors on the timm model ``backbone``; see KINDS.
 
-    Training images are taken at their size; at prediction the short side becomes ``min_size`` pixels, the long side at
-    most ``max_size``, and the answer is in pixels of the image that was given. Images are normalized here, as the
-    backbone's configuration says, so they come as (3, H, W) from 0 to 1.
+    Images come as (3, H, W) from 0 to 1, and are normalized here. Training images are taken at their size; at
+    prediction the short side becomes ``min_size`` pixels, the long side at most ``max_size``, and the answer is in
+    pixels of the image that was given.
 
     Args:
         kind: "fasterrcnn", "retinanet", "fcos" or "maskrcnn".
+        backbone: a timm model with features at the strides of the detector.
+        num_classes: the background not counted.
+        mean: of the normalization, a channel; None for the backbone's own.
+        std: the same.
         fpn_channels: width of the pyramid; for FCOS a multiple of 32 from 64 (its group norm has 32 groups).
         score_threshold: what is less certain is not returned; 0.05 is the custom for measuring AP.
         detections: most objects returned of an image.
-        weights: a .safetensors file of the same backbone, such as a classifier's; its head is left out.
-        kwargs: further arguments of the timm model, such as ``pretrained``.
+        backbone_kwargs: further arguments of the timm model, such as ``pretrained``.
+        kwargs: further arguments of torchvision's detector.
 
     Raises:
-        ValueError: for an unknown detector or backbone, a backbone without the strides, weights that do not fit.
+        ValueError: for an unknown detector or backbone, or a backbone without the strides.
     """
-    if kind not in KINDS:
-        raise ValueError(f"detector is {kind!r}; choose {', '.join(KINDS)}")
-    if not timm.is_model(backbone):
-        raise ValueError(f"backbone is {backbone!r}, which is not registered with timm; dsm_tiny is")
-    if kind == "fcos" and (fpn_channels % 32 or fpn_channels < 64):
-        raise ValueError(f"fpn_channels is {fpn_channels}, but FCOS needs a multiple of 32 from 64")
-    body = timm.create_model(backbone, features_only=True, **kwargs)
-    if weights:
-        load_body(body, weights)
-    build, strides, background, limits, _ = KINDS[kind]
-    settings: Any = body.pretrained_cfg
-    return build(
-        Pyramid(body, strides, fpn_channels, "pool" if 4 in strides else "convolutions"),
-        num_classes=num_classes + background,
-        min_size=min_size,
-        max_size=max_size,
-        image_mean=list(settings["mean"]),
-        image_std=list(settings["std"]),
-        _skip_resize=True,  # in training only: there the transforms of the data have chosen a size
-        **{f"{limits}score_thresh": score_threshold, f"{limits}detections_per_img": detections},
-    )
 
+    body = "network.backbone.body"
 
-def load_body(body: nn.Module, path: Path) -> None:
-    """Load a whole model's weights into its features, for which timm writes ``stages_0`` instead of ``stages.0``."""
-    from safetensors.torch import load_file
+    def __init__(
+        self,
+        kind: str,
+        backbone: str,
+        num_classes: int,
+        *,
+        min_size: int = 800,
+        max_size: int = 1333,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        fpn_channels: int = 256,
+        score_threshold: float = 0.05,
+        detections: int = 100,
+        backbone_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"detector is {kind!r}; choose {', '.join(KINDS)}")
+        if kind == "fcos" and (fpn_channels % 32 or fpn_channels < 64):
+            raise ValueError(f"fpn_channels is {fpn_channels}, but FCOS needs a multiple of 32 from 64")
+        body: Any = features(backbone, backbone_kwargs or {})
+        build, strides, background, limits, _ = KINDS[kind]
+        settings = body.model.pretrained_cfg
+        self.network = build(
+            Pyramid(body, strides, fpn_channels, "pool" if 4 in strides else "convolutions"),
+            num_classes=num_classes + background,
+            min_size=min_size,
+            max_size=max_size,
+            image_mean=mean or list(settings["mean"]),
+            image_std=std or list(settings["std"]),
+            _skip_resize=True,  # in training only: there the transforms of the data have chosen a size
+            **{f"{limits}score_thresh": score_threshold, f"{limits}detections_per_img": detections},
+            **kwargs,
+        )
 
-    theirs = {key.replace(".", "_"): tensor for key, tensor in load_file(path).items()}
-    mine = body.state_dict()
-    for key, tensor in mine.items():
-        found = theirs.get(key.replace(".", "_"))
-        if found is None or found.shape != tensor.shape:
-            there = "missing" if found is None else f"of shape {tuple(found.shape)}"
-            raise ValueError(f"{path} does not fit this backbone: {key}, of shape {tuple(tensor.shape)}, is {there}")
-    body.load_state_dict({key: theirs[key.replace(".", "_")] for key in mine})
+    def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
+        """While training the losses by name, a dict of scalars; otherwise a dict of ``boxes`` … an image."""
+        return self.network(images, targets)

@@ -2,15 +2,14 @@
 
 from typing import Any, Literal, NamedTuple
 
-import timm
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from dsmixer.heads.backbone import OnBackbone, features
 from dsmixer.heads.semantic_fpn import SemanticFpnHead
 from dsmixer.heads.upernet import UperNetHead
 
-STAGES = (-4, -3, -2, -1)  # a ResNet's features begin with its stem, at stride 2, which no head of the papers reads
 HEADS = {"upernet": UperNetHead, "semantic_fpn": SemanticFpnHead}
 
 
@@ -21,7 +20,7 @@ class SegmentationLogits(NamedTuple):
     auxiliary: Tensor | None
 
 
-class Segmenter(nn.Module):
+class Segmenter(OnBackbone):
     """Images of any size to a score a class and pixel.
 
     Args:
@@ -49,12 +48,8 @@ class Segmenter(nn.Module):
         super().__init__()
         if head not in HEADS:
             raise ValueError(f"head {head!r} is unknown; use {' or '.join(map(repr, HEADS))}")
-        if not timm.is_model(backbone.split(".", maxsplit=1)[0]):
-            raise ValueError(f"backbone {backbone!r} is not in timm's registry")
         self.num_classes = num_classes
-        made: Any = timm.create_model(
-            backbone, features_only=True, feature_cls="getter", out_indices=STAGES, **(backbone_kwargs or {})
-        )
+        made: Any = features(backbone, backbone_kwargs or {})
         self.backbone = made
         dims = made.feature_info.channels()
         self.head = HEADS[head](dims, num_classes, **(head_kwargs or {}))
@@ -67,31 +62,13 @@ class Segmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | SegmentationLogits:
         """Logits (B, classes, H, W) of images (B, C, H, W); while training, those of the auxiliary head as well."""
-        features = self.backbone(images)
-        logits = _at_size(self.head(features), images)
+        levels = self.backbone(images)
+        logits = _at_size(self.head(levels), images)
         if not self.training:
             return logits
-        auxiliary = None if self.auxiliary is None else _at_size(self.auxiliary(features[-2]), images)
+        auxiliary = None if self.auxiliary is None else _at_size(self.auxiliary(levels[-2]), images)
         return SegmentationLogits(logits, auxiliary)
-
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Layers of the backbone for layer-wise learning rate decay; the heads are the last, at the full rate."""
-        model: Any = self.backbone.model
-        inner = model.group_matcher(coarse=coarse)
-        return {name: _below_backbone(patterns) for name, patterns in inner.items()}
-
-    def no_weight_decay(self) -> set[str]:
-        """What the backbone spares."""
-        inner = getattr(self.backbone.model, "no_weight_decay", set)()
-        return {f"backbone.model.{name}" for name in inner}
 
 
 def _at_size(logits: Tensor, images: Tensor) -> Tensor:
     return interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _below_backbone(patterns: Any) -> Any:
-    """timm's patterns, one or a list of (pattern, order), anchored at the backbone's place."""
-    if isinstance(patterns, str):
-        return rf"^backbone\.model\.(?:{patterns.replace('^', '')})"  # the pattern may be an alternative
-    return [(_below_backbone(pattern), order) for pattern, order in patterns]

@@ -4,6 +4,7 @@ A crop in which nothing is scored has loss 0 and a gradient of zeros; PyTorch's 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +23,15 @@ class PixelLoss:
         hard_below: online hard example mining: only pixels whose class has less than this probability count; 0 for off.
         hard_share: but at least this share of the scored pixels of a batch, the hardest.
         dice: weight of the Dice loss beside the cross-entropy; 0 for off.
+        over_processes: the mean of a count over the processes that share a batch, so that the average of their losses
+            is the loss of the whole batch. Which pixels are hard, and Dice, each decides for its own part.
     """
 
     class_weights: list[float] | None
     hard_below: float
     hard_share: float
     dice: float
+    over_processes: Callable[[Tensor], Tensor] = lambda count: count
 
     def __post_init__(self) -> None:
         if not 0 <= self.hard_below < 1 or not 0 <= self.hard_share <= 1:
@@ -51,7 +55,8 @@ class PixelLoss:
             if len(self.class_weights) != logits.shape[1]:
                 raise ValueError(f"{len(self.class_weights)} class weights for {logits.shape[1]} classes")
             losses = losses * losses.new_tensor(self.class_weights)[masks.clamp(min=0)]
-        return (losses * counted).sum() / counted.sum().clamp(min=1)
+        # where hardly anything is scored in all, a mean below 1 is a count of 1 in one of them
+        return (losses * counted).sum() / self.over_processes(counted.sum()).clamp(min=1)
 
 
 def hard_pixels(losses: Tensor, scored: Tensor, below: float, share: float) -> Tensor:

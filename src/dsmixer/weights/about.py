@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ class About:
     std: list[float]
     crop_pct: float = 1.0
     interpolation: str = "bicubic"
+    head: str | None = None  # what reads the features; None for the model's own classifier
+    head_kwargs: dict[str, Any] = field(default_factory=dict)
+    short_side: int | None = None  # pixels that a segmenter's images are resized to
 
     @property
     def num_classes(self) -> int:

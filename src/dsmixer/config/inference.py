@@ -1,0 +1,53 @@
+"""The settings of `dsmixer predict`, of `dsmixer evaluate`, and of Python's way to do the same."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass
+class InferenceConfig:
+    """How a finished model is run, by `dsmixer predict`, `dsmixer evaluate` and from Python."""
+
+    batch_size: int = 64
+    """Images the network sees at once."""
+    device: str = "auto"
+    """auto takes a GPU where there is one; or cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """auto is bfloat16 where the hardware multiplies it (CUDA, a CPU with AMX), else float32."""
+    threads: int = 0
+    """Threads of one operation on the CPU; 0 leaves PyTorch's choice."""
+
+    def check(self) -> None:
+        """Raise ``ValueError``, naming the option, what it got and what would work."""
+        for name, least in (("batch_size", 1), ("threads", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least {least}"
+                )
+
+
+@dataclass
+class PredictConfig(InferenceConfig):
+    """What `dsmixer predict` adds."""
+
+    top_k: int = 5
+    """Classes named for an image, the most probable first."""
+    workers: int = 4
+    """Threads that read and decode ahead of the network."""
+
+    def check(self) -> None:
+        """As above."""
+        super().check()
+        for name in ("top_k", "workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least 1")
+
+
+@dataclass
+class EvaluateConfig(InferenceConfig):
+    """What `dsmixer evaluate` adds."""
+
+    split: Literal["test", "val", "train", "all"] = "test"
+    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
+    sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
+    """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
