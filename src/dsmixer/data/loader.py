@@ -3,8 +3,9 @@
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from types import FrameType
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ class CountedBatches:
     Because a sample carries its epoch, workers live through all epochs and a resumed run starts at batch ``start``
     without replaying any. Every epoch drops the remainder that does not fill a batch. With ``repeats`` an epoch is as
     long as without, but shows 1 / repeats of the images, each that many times in a row (Hoffer et al. 2020).
+
+    ``order`` gives an epoch's permutation of the positions, a function of the epoch; None for ``epoch_order``.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class CountedBatches:
         repeats: int = 1,
         rank: int = 0,
         world: int = 1,
+        order: Callable[[int], np.ndarray] | None = None,
     ) -> None:
-        self.count, self.batch_size, self.batches_per_epoch = count, batch_size, batches_per_epoch
+        self.order = order or partial(epoch_order, count, seed)
+        self.batch_size, self.batches_per_epoch = batch_size, batches_per_epoch
         self.repeats, self.rank, self.world = repeats, rank, world
-        self.stop, self.seed, self.start = batches_per_epoch * epochs, seed, start
+        self.stop, self.start = batches_per_epoch * epochs, start
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __len__(self) -> int:
@@ -74,7 +79,7 @@ class CountedBatches:
         """This process's samples of one batch of the run."""
         epoch, place = divmod(number, self.batches_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, repeated(epoch_order(self.count, self.seed, epoch), self.repeats)
+            self._epoch, self._order = epoch, repeated(self.order(epoch), self.repeats)
         keys = [(epoch, int(i)) for i in self._order[place * self.batch_size : (place + 1) * self.batch_size]]
         return share(keys, self.rank, self.world)
 
