@@ -4,12 +4,16 @@ import copy
 import json
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dsmixer.data import findings
+from dsmixer.data.box_batches import BoxesToScore, BoxesToTrainOn
+from dsmixer.data.box_transforms import multi_scale
 from dsmixer.data.coco import find_coco, open_coco
 from dsmixer.data.instance_masks import decode_mask, encode_mask
 from dsmixer.data.survey import check_images, open_annotations, open_boxes, report
@@ -144,9 +148,6 @@ REFUSED = [
     (duplicate("images", 0), findings.IMAGE_ID_TWICE, "1 of 0.png"),
     (edit(0, image_id=77), findings.UNKNOWN_IMAGE, "annotation 100 in image 77"),
     (edit(0, category_id=77), findings.UNKNOWN_CATEGORY, "annotation 100 of category 77"),
-    (edit(0, "images", width=48, height=64), findings.OTHER_SIZE, "0.png is 64x48, not 48x64"),
-    (edit(0, "images", file_name="gone.png"), findings.MISSING, "gone.png"),
-    (edit(0, "images", file_name="../annotations/train.json"), findings.UNREADABLE, "../annotations/train.json"),
     (edit(0, "images", file_name="../../../outside.png"), findings.OUTSIDE_ROOT, "../../../outside.png"),
     (edit(0, "images", file_name="/outside.png"), findings.OUTSIDE_ROOT, "/outside.png"),
     (lambda data: data["annotations"].clear(), findings.NOTHING_TO_FIND, "3 images"),
@@ -161,6 +162,74 @@ def test_what_cannot_be_trained_on_is_refused_and_named(folder, change, fault, n
     with pytest.raises(ValueError, match=f"train.json: {fault.text}: 1") as caught:
         open_boxes(str(folder), 0.5)
     assert "\n" not in str(caught.value)
+
+
+UNUSABLE = [
+    (edit(0, "images", width=48, height=64), findings.OTHER_SIZE, "train/0.png", "64x48, but annotated as 48x64"),
+    (edit(0, "images", file_name="gone.png"), findings.MISSING, "train/gone.png", "missing"),
+    (edit(0, "images", file_name="."), findings.UNREADABLE, "train/.", "not a file"),
+    (
+        edit(0, "images", file_name="../annotations/train.json"),
+        findings.UNREADABLE,
+        "train/../annotations/train.json",
+        "not an image (",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "fault", "name", "reason"), UNUSABLE)
+def test_an_image_that_cannot_be_used_is_left_out_and_listed(folder, change, fault, name, reason):
+    sources = spoil(folder, change)
+    assert sources["train"].findings.count(fault) == 1
+    splits = open_boxes(str(folder), 0.5)
+    assert sorted([*splits.train.rows, *splits.val.rows]) == [1, 2]
+    ((bad, why),) = splits.bad
+    assert (bad, why.startswith(reason)) == (name, True)
+    assert any(line.endswith("; left out") and fault.text in line for line in splits.notes)
+    with pytest.raises(ValueError, match=f"^{re.escape(bad)}: {re.escape(why)}|No such file"):
+        sources["train"].image(0, "RGB")  # reading it says the same
+
+
+def test_files_of_one_name_in_two_splits_are_two_bad_files(folder):
+    for split in ("train", "val"):
+        (folder / split / "0.png").write_bytes(b"")
+    assert [name for name, _ in open_boxes(str(folder), 0.5).bad] == ["train/0.png", "val/0.png"]
+
+
+def test_a_split_that_nothing_is_left_of_is_refused(folder):
+    for path in (folder / "val").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no object is left in val .*: val/0.png: missing; val/1.png: missing; val/2"):
+        open_boxes(str(folder), 0.5)
+
+
+def test_what_a_header_does_not_tell_is_found_in_training_and_replaced_or_left_out(folder):
+    draw(folder / "train" / "0.png", [], size=SIZE)
+    data = (folder / "train" / "0.png").read_bytes()
+    for name in ("train/0.png", "val/1.png"):
+        (folder / name).write_bytes(data[:-30])  # a whole header
+    splits = open_boxes(str(folder), 0.34)
+    assert splits.bad == ()
+    train = BoxesToTrainOn(splits.train._replace(rows=np.arange(3)), multi_scale([48], 64, 0.5), 0, masks=True)
+    batch = train.__getitems__([(0, 0), (0, 1), (0, 3)])
+    assert batch.rows[0] in (1, 2)
+    assert batch.rows[1] == 1
+    assert [name for name, _ in batch.bad] == ["train/0.png"] * 2
+    assert batch.bad[0][1].startswith("damaged image")
+    again = train.__getitems__([(0, 0)])
+    assert again.rows[0] == batch.rows[0]
+    assert (again.images[0] == batch.images[0]).all()
+    taken = {int(train.__getitems__([(epoch, 0)]).rows) for epoch in range(9)}
+    assert taken == {1, 2}  # not always the same one
+
+    val = BoxesToScore(splits.test)
+    batch = val.__getitems__([(0, 0), (0, 1), (0, 2)])
+    assert batch.rows.tolist() == [0, 2]
+    assert [truth["image"]["id"] for truth in batch.truths] == [50, 52]
+    assert [name for name, _ in batch.bad] == ["val/1.png"]
+    alone = val.__getitems__([(0, 1)])
+    assert (len(alone.rows), alone.images, alone.truths, len(alone.bad)) == (0, [], [], 1)
+    assert alone.to(torch.device("cpu")).bad == alone.bad
 
 
 def test_a_class_that_train_lacks_is_refused_but_one_that_val_lacks_is_only_noted(folder):
@@ -178,7 +247,7 @@ def test_a_link_out_of_the_folder_is_refused(folder, tmp_path_factory):
     (folder / "train" / "0.png").unlink()
     (folder / "train" / "0.png").symlink_to(outside)
     source = open_coco(str(folder))["train"]
-    with pytest.raises(ValueError, match=r"0\.png leads out of the data folder"):
+    with pytest.raises(ValueError, match=r"0\.png: leads out of the data folder"):
         source.image(0, "RGB")
 
 
@@ -196,7 +265,7 @@ def test_a_turned_photograph_is_compared_as_it_will_be_decoded(folder):
 def test_an_image_that_has_changed_since_is_not_trained_on(folder):
     source = open_coco(str(folder))["train"]
     draw(folder / "train" / "0.png", [], size=(32, 32))
-    with pytest.raises(ValueError, match=r"0\.png is 32x32, but annotated as 64x48"):
+    with pytest.raises(ValueError, match=r"0\.png: 32x32, but annotated as 64x48"):
         source.image(0, "RGB")
     (folder / "train" / "0.png").unlink()
     with pytest.raises(ValueError, match=r"0\.png: cannot be read \(No such file"):
@@ -240,17 +309,18 @@ def test_a_file_that_is_not_coco_json_is_named(folder, text, message):
 
 
 def test_splits_for_training_choosing_and_holding_out(folder):
-    splits, lines = open_boxes(str(folder), 0.34)
+    splits = open_boxes(str(folder), 0.34)
     assert [len(split.rows) for split in splits[:3]] == [2, 1, 3]  # val is the held-out split, so some of train is val
     assert splits.classes == ["cat", "dog"]
-    assert lines[0].startswith("train: 3 images")
+    assert splits.notes[0].startswith("train: 3 images")
+    assert splits.notes[-1] == "no split to choose by: 1 images of train are held back for it"
     write_coco(folder, "test", coco())
-    splits, _ = open_boxes(str(folder), 0.34)
+    splits = open_boxes(str(folder), 0.34)
     assert [len(split.rows) for split in splits[:3]] == [3, 3, 3]
 
 
 def test_a_split_carved_for_choosing_must_hold_an_object(folder):
-    ((held,),) = open_boxes(str(folder), 0.34)[0].val[1:]
+    ((held,),) = open_boxes(str(folder), 0.34).val[1:]
     spoil(folder, lambda data: data["annotations"].pop(int(held)))
     with pytest.raises(ValueError, match="the 1 images of train that would choose the best checkpoint hold no object"):
         open_boxes(str(folder), 0.34)
@@ -263,10 +333,10 @@ def test_a_worker_receives_the_source(folder):
 
 @pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason="no bccd in DSMIXER_DATA")
 def test_blood_cells_as_they_lie_on_disk():
-    splits, lines = open_boxes(str(DATA / "bccd"), 0.1)
+    splits = open_boxes(str(DATA / "bccd"), 0.1)
     assert [len(split.rows) for split in splits[:3]] == [205, 87, 72]
     assert splits.classes == ["Platelets", "RBC", "WBC"]
-    degenerate = [line for line in lines if "without width or height" in line]
+    degenerate = [line for line in splits.notes if "without width or height" in line]
     assert len(degenerate) == 2
     assert "annotation 2288 in BloodImage_00343.jpg: 181 329 181 329" in degenerate[0]
     assert "annotation 887 in BloodImage_00338.jpg: 504 337 504 337" in degenerate[1]

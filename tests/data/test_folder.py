@@ -182,4 +182,5 @@ def test_the_opening_lines_say_what_was_found(root):
     assert lines[0] == "data: 12 train, 3 val, 3 test images of 3 classes (ant, bee, moths)"
     assert lines[1].startswith("12 looked at: 20x16 to 24x20, median ")
     assert lines[1].endswith("; smallest class: bee, 3 training images")
-    assert lines[2] == "note: test has no images of 1 of the 3 classes (ant)"
+    assert lines[2] == "note: no split to choose by: 3 images of train are held back for it"
+    assert lines[3] == "note: test has no images of 1 of the 3 classes (ant)"

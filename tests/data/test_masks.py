@@ -2,11 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from dsmixer.data.mask_check import count_pixels, find_problems
+from dsmixer.data.bad import BadFiles
+from dsmixer.data.loader import Feed
+from dsmixer.data.mask_check import count_pixels
 from dsmixer.data.mask_files import IGNORE, MaskCoding, read_mask
-from dsmixer.data.masks import MaskFolder, find_pairs, open_masks, read_classes
+from dsmixer.data.mask_loader import MaskedImages
+from dsmixer.data.mask_transforms import whole_pair
+from dsmixer.data.masks import find_pairs, open_mask_folders, open_masks, read_classes
+from dsmixer.data.splits import Split
 from tests import camvid
 
 VALUES = np.array([[0, 1, 2], [2, 1, 255]])
@@ -112,21 +118,31 @@ def test_unusable_masks_are_named_with_what_they_hold(tmp_path):
 
 
 def test_the_splits_of_ade20k_and_a_validation_carved_from_train(folder):
-    train, val, test, classes = opened(folder)
+    train, val, test, classes, notes, bad = opened(folder)
     assert classes == CLASSES
     assert [len(split.rows) for split in (train, val, test)] == [1, 1, 2]
     assert sorted([*train.rows, *val.rows]) == [0, 1]
+    assert (notes, bad) == (("no split to choose by: 1 images of train are held back for it",), ())
     assert "validation" in str(test.source.images[0])
     image, mask = test.source.pair(0, "RGB")
     assert (image.size, mask.tolist()) == ((3, 2), EXPECTED)
 
 
-def test_a_missing_mask_is_refused_and_other_files_are_passed_over(folder):
+def test_an_image_without_a_mask_is_left_out_and_listed_and_other_files_are_passed_over(folder):
     images = folder / "images" / "training"
     (images / "Thumbs.db").write_text("")
     (images / "._one.png").write_text("")
-    (images / "one.png").rename(images / "three.png")
-    with pytest.raises(ValueError, match=r"1 of 2 images have no mask, such as .*three\.png"):
+    save(np.full((2, 3, 3), 99), images / "three.png")
+    save(VALUES, folder / "annotations" / "validation" / "four.png")
+    splits = opened(folder)
+    assert splits.bad == (("images/training/three.png", "has no mask"),)
+    assert [splits.train.source.name(row) for row in range(2)] == ["images/training/one.png", "images/training/two.png"]
+    assert splits.notes[0] == "1 masks of val have no image, such as annotations/validation/four.png: left out"
+    for path in (folder / "annotations" / "training").iterdir():
+        path.rename(path.with_stem(f"{path.stem}_labels"))
+    with pytest.raises(
+        ValueError, match=r"no image beside .*one\.png has a mask; one belongs to the image of the same"
+    ):
         opened(folder)
 
 
@@ -167,32 +183,71 @@ def test_class_names_from_beside_the_data(folder):
             read_classes(folder, None)
 
 
-def test_the_check_names_every_file_and_no_good_one(folder):
-    coding = MaskCoding(3, ignore_index=255)
-    assert list(find_problems(folder, coding)) == []
-    train, val = folder / "annotations/training", folder / "annotations/validation"
-    save([[0, 9, 0]], train / "one.png")
-    (train / "two.png").rename(train / "three.png")
-    save([[0, 1, 0]], val / "one.png")
-    (folder / "images/validation/two.png").write_bytes(b"GIF8")
-    assert {p.file.relative_to(folder).as_posix(): p.reason for p in find_problems(folder, coding)} == {
-        "annotations/training/one.png": "1 pixels (the first in row 0, column 1) hold 9; expected 0 to 2, and 255 "
-        "where nothing is scored",
-        "images/training/two.png": "has no mask",
-        "annotations/training/three.png": "has no image; it is left out",
-        "annotations/validation/one.png": "the mask is 3x1, its image 3x2",
-        "images/validation/two.png": "not an image (4 bytes, beginning 47 49 46 38); known are JPEG, PNG, WEBP, BMP, "
-        "GIF, TIFF",
-    }
-    with pytest.raises(ValueError, match="the mask is 3x1, its image 3x2"):
-        MaskFolder(find_pairs(folder)["val"], CLASSES, coding).pair(0, "RGB")
+@pytest.fixture
+def spoiled(folder):
+    """Of four images in train one is good: two are bad by their mask, one by itself; of val, one by its mask's size."""
+    images, masks = folder / "images/training", folder / "annotations/training"
+    for stem in ("three", "four"):
+        save(np.full((2, 3, 3), 99), images / f"{stem}.png")
+        save(VALUES, masks / f"{stem}.png")
+    save([[0, 9, 0], [0, 0, 0]], masks / "one.png")
+    (masks / "two.png").write_bytes((masks / "three.png").read_bytes()[:50])
+    (images / "four.png").write_bytes(b"GIF8")
+    save([[0, 1, 0]], folder / "annotations/validation/one.png")
+    return folder
 
 
-def test_a_photo_lying_on_its_side_is_as_large_as_its_mask(folder):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (2, 3)).save(folder / "images/training/one.png", exif=exif)
-    assert list(find_problems(folder, MaskCoding(3, ignore_index=255))) == []
+WHOLE = whole_pair([0.5] * 3, [0.5] * 3)
+REASONS = {
+    "images/training/one.png": "annotations/training/one.png: 1 pixels (the first in row 0, column 1) hold 9; expected "
+    "0 to 2, and 255 where nothing is scored",
+    "images/training/two.png": "annotations/training/two.png: damaged image (50 bytes): ",
+    "images/training/four.png": "not an image (4 bytes, beginning 47 49 46 38); known are JPEG, PNG, WEBP, BMP, GIF, "
+    "TIFF",
+    "images/validation/one.png": "annotations/validation/one.png: the mask is 3x1, its image 3x2",
+}
+
+
+def test_the_count_names_every_bad_pair_and_counts_the_others(spoiled):
+    sources, _ = open_mask_folders(spoiled, ignore_index=255)
+    found = {split: count_pixels(Split(source, np.arange(len(source))), workers=2) for split, source in sources.items()}
+    bad = [entry for counts in found.values() for entry in counts.bad]
+    assert sorted(name for name, _ in bad) == sorted(REASONS)
+    for name, reason in bad:
+        assert reason.startswith(REASONS[name])
+    assert {split: counts.images.tolist() for split, counts in found.items()} == {"train": [1] * 3, "val": [1] * 3}
+
+
+def test_in_training_another_image_takes_the_place_of_a_bad_pair(spoiled):
+    split = Split(open_mask_folders(spoiled, ignore_index=255)[0]["train"], np.arange(4))
+    names = [split.source.name(row) for row in range(4)]
+    good = names.index("images/training/three.png")
+    data = MaskedImages(split, "RGB", WHOLE, seed=3, least_side=4, replace=True)
+    keys = [(epoch, position) for epoch in range(2) for position in range(4)]
+    batch = data.__getitems__(keys)
+    assert batch.rows.tolist() == [good] * 8
+    assert (batch.masks[:, :2, :3] == torch.tensor(EXPECTED)).all()
+    assert {name for name, _ in batch.bad} == set(names) - {names[good]}
+    assert all(reason.startswith(REASONS[name]) for name, reason in batch.bad)
+    plan = [keys[:4], keys[4:]]
+    for workers in (0, 1):
+        told = BadFiles(None, 1, 4, lambda _: None)
+        for number, part in enumerate(Feed(data, plan, workers, 60, told)):
+            assert part.bad == data.__getitems__(plan[number]).bad
+        assert len(told) == 3
+    with pytest.raises(ValueError, match=r"no readable image of the split: images/training/.*; images/"):
+        MaskedImages(Split(split.source, np.delete(split.rows, good)), "RGB", WHOLE, 3, replace=True).__getitems__(keys)
+
+
+def test_an_evaluation_leaves_bad_pairs_out(spoiled):
+    split = Split(open_mask_folders(spoiled, ignore_index=255)[0]["val"], np.arange(2))
+    data = MaskedImages(split, "RGB", WHOLE, seed=3, least_side=4)
+    batch = data.__getitems__([(0, 0), (0, 1)])
+    assert (batch.rows.tolist(), batch.images.shape, batch.sizes.tolist()) == ([1], (1, 3, 4, 4), [[2, 3]])
+    empty = data.__getitems__([(0, 0)])
+    assert (len(empty.rows), len(empty.images)) == (0, 0)
+    assert empty.bad == (("images/validation/one.png", REASONS["images/validation/one.png"]),)
+    assert empty.to(torch.device("cpu"), channels_last=False).bad == empty.bad
 
 
 def test_pixels_of_each_class(folder):
@@ -216,8 +271,8 @@ def test_a_class_that_is_nowhere_has_weight_one(folder):
 def test_camvid_is_clean_and_mostly_road_and_buildings():
     splits = open_masks(camvid.ROOT, ignore_index=camvid.VOID, val_fraction=0.1, classes=camvid.CLASSES)
     assert [len(split.rows) for split in splits[:3]] == [367, 101, 233]
-    assert list(find_problems(camvid.ROOT, MaskCoding(11, ignore_index=camvid.VOID))) == []
     counts = count_pixels(splits.val)
+    assert counts.bad == splits.bad == ()
     assert counts.pixels.sum() + counts.ignored == 101 * 360 * 480
     assert {camvid.CLASSES[i] for i in np.argsort(counts.pixels)[-2:]} == {"road", "building"}
     wrong = open_masks(camvid.ROOT, ignore_index=255, val_fraction=0.1, classes=camvid.CLASSES)

@@ -34,10 +34,11 @@ def test_boxes_include_both_ends_and_count_from_one(folder):
 
 
 def test_a_right_set_opens(folder):
-    splits, lines = open_boxes(str(folder), 0.5)
+    splits = open_boxes(str(folder), 0.5)
     assert [len(split.rows) for split in splits[:3]] == [1, 1, 1]
-    assert lines == ["train: 2 images, 2 objects and 1 crowds", "  cat 1, dog 1", "val: 1 images, 1 objects",
-                     "  cat 0, dog 1", "  class without any object: 1 (cat); kept; its score is n/a"]  # fmt: skip
+    assert splits.notes == ("train: 2 images, 2 objects and 1 crowds", "  cat 1, dog 1", "val: 1 images, 1 objects",
+                            "  cat 0, dog 1", "  class without any object: 1 (cat); kept; its score is n/a",
+                            "no split to choose by: 1 images of train are held back for it")  # fmt: skip
 
 
 def test_trainval_is_not_split_again(folder):
@@ -71,9 +72,9 @@ def test_missing_wrong_and_unknown(folder):
     for source in sources.values():
         check_images(source)
     assert sources["val"].findings.names[findings.UNKNOWN_CLASS] == ["object 1 in c.jpg, of 'emu'"]
-    assert sources["train"].findings.names[findings.MISSING] == ["a.jpg"]
-    assert sources["train"].findings.names[findings.OTHER_SIZE] == ["b.jpg is 32x32, not 64x48"]
-    with pytest.raises(ValueError, match=r"image file missing: 1 \(a\.jpg\), and 1 other kinds of fault"):
+    assert sources["train"].findings.names[findings.MISSING] == ["a.jpg: missing"]
+    assert sources["train"].findings.names[findings.OTHER_SIZE] == ["b.jpg: 32x32, but annotated as 64x48"]
+    with pytest.raises(ValueError, match=r"of a class that train does not have: 1 \(object 1 in c\.jpg, of 'emu'\)"):
         open_boxes(str(folder), 0.5)
 
 

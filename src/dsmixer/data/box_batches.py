@@ -3,14 +3,14 @@
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.box_transforms import to_target, to_tensor
-from dsmixer.data.loader import Key
-from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, seed_generators
+from dsmixer.data.boxes import BoxedImages
+from dsmixer.data.samples import Samples
 from dsmixer.data.splits import Split
 
 
@@ -23,13 +23,13 @@ class BoxBatch(NamedTuple):
     images: list[Tensor]
     targets: list[dict[str, Tensor]]
     rows: Tensor
-    bad: tuple[Bad, ...] = ()  # unreadable ones; so far there are none, for one stops the run
+    bad: tuple[Bad, ...] = ()  # that cannot be read
 
     def to(self, device: torch.device, channels_last: bool = False) -> "BoxBatch":
         """On another device, without waiting for the copy; single images have no such layout to choose."""
         images = [image.to(device, non_blocking=True) for image in self.images]
         targets = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in self.targets]
-        return BoxBatch(images, targets, self.rows)
+        return self._replace(images=images, targets=targets)
 
 
 class TruthBatch(NamedTuple):
@@ -38,59 +38,50 @@ class TruthBatch(NamedTuple):
     images: list[Tensor]
     truths: list[dict[str, Any]]
     rows: Tensor
-    bad: tuple[Bad, ...] = ()  # as in `BoxBatch`
+    bad: tuple[Bad, ...] = ()  # that cannot be read
 
     def to(self, device: torch.device, channels_last: bool = False) -> "TruthBatch":
         """On another device; the truth stays, it is only compared with."""
-        return TruthBatch([image.to(device, non_blocking=True) for image in self.images], self.truths, self.rows)
+        return self._replace(images=[image.to(device, non_blocking=True) for image in self.images])
 
 
-class _Rows(Dataset):
-    """A split of ``BoxedImages``."""
+class BoxesToTrainOn(Samples[BoxBatch]):
+    """A split of ``BoxedImages``, transformed; another image takes the place of one that cannot be read."""
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
-        self.source: Any = split.source
+    def __init__(self, split: Split[BoxedImages], transform: v2.Transform, seed: int, *, masks: bool) -> None:
+        super().__init__(split, seed, replace=True)
+        self.transform, self.masks = transform, masks
 
-    def __len__(self) -> int:
-        return len(self.split.rows)
+    def read(self, row: int) -> tuple[Image.Image, dict[str, Any]]:
+        """The decoded image and its objects."""
+        source: BoxedImages = self.split.source
+        image = source.image(row, "RGB")
+        return image, to_target(source.objects(row), *image.size, masks=self.masks, name=source.name(row))
 
-    def row(self, position: int) -> int:
-        """The row of the source at a position of the split, or beyond it, where the split begins again."""
-        return int(self.split.rows[position % len(self.split.rows)])
-
-
-class BoxesToTrainOn(_Rows):
-    """A split of ``BoxedImages``, transformed; asked for by (epoch, position)."""
-
-    def __init__(self, split: Split, transform: v2.Transform, seed: int, *, masks: bool) -> None:
-        super().__init__(split)
-        self.transform, self.seed, self.masks = transform, seed, masks
-
-    def __getitems__(self, keys: list[Key]) -> BoxBatch:
-        """A batch; every draw is a function of (seed, epoch, position)."""
-        rows = [self.row(position) for _, position in keys]
-        images, targets = [], []
-        with borrowed_generators():
-            for (epoch, position), row in zip(keys, rows, strict=True):
-                seed_generators(counted_seed(self.seed, SAMPLE, epoch, position))
-                image, target = self._sample(row)
-                images.append(image)
-                targets.append(target)
-        return BoxBatch(images, targets, torch.tensor(rows))
-
-    def _sample(self, row: int) -> tuple[Tensor, dict[str, Tensor]]:
-        image = self.source.image(row, "RGB")
-        target = to_target(self.source.objects(row), *image.size, masks=self.masks, name=self.source.name(row))
-        image, target = self.transform(image, target)
+    def sample(self, found: tuple[Image.Image, dict[str, Any]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """(3, H, W) and the target."""
+        image, target = self.transform(*found)
         return to_tensor(image), {key: value.as_subclass(Tensor) for key, value in target.items()}
 
+    def collate(self, samples: list[Any], rows: list[int], bad: tuple[Bad, ...]) -> BoxBatch:
+        """Each image at its size."""
+        return BoxBatch([image for image, _ in samples], [target for _, target in samples], torch.tensor(rows), bad)
 
-class BoxesToScore(_Rows):
-    """A split of ``BoxedImages`` as it is; asked for by (epoch, position)."""
 
-    def __getitems__(self, keys: list[Key]) -> TruthBatch:
-        """A batch; nothing is drawn."""
-        rows = [self.row(position) for _, position in keys]
-        images = [to_tensor(self.source.image(row, "RGB")) for row in rows]
-        return TruthBatch(images, [self.source.truth(row) for row in rows], torch.tensor(rows))
+class BoxesToScore(Samples[TruthBatch]):
+    """A split of ``BoxedImages`` as it is; what cannot be read is left out."""
+
+    def __init__(self, split: Split[BoxedImages]) -> None:
+        super().__init__(split, seed=0, replace=False)  # nothing is drawn
+
+    def read(self, row: int) -> Image.Image:
+        """The decoded image."""
+        return self.split.source.image(row, "RGB")
+
+    def sample(self, found: Image.Image) -> Tensor:
+        """(3, H, W)."""
+        return to_tensor(found)
+
+    def collate(self, samples: list[Tensor], rows: list[int], bad: tuple[Bad, ...]) -> TruthBatch:
+        """Each image at its size, and the truth of it."""
+        return TruthBatch(samples, [self.split.source.truth(row) for row in rows], torch.tensor(rows), bad)

@@ -129,6 +129,7 @@ class BoxedImages(Encoded):
         category_ids: list[int],
     ) -> None:
         self.root, self.folder = Path(os.path.realpath(root)), folder
+        self.prefix = Path(os.path.relpath(folder, root)).as_posix()
         self.classes, self.category_ids, self.findings = collected.classes, category_ids, collected.findings
         self.ids, self.names = collected.ids, collected.names
         self.sizes = np.array(collected.sizes, np.int64).reshape(-1, 2)
@@ -136,27 +137,31 @@ class BoxedImages(Encoded):
         self.labels = np.zeros(len(self.ids), np.int64)  # one label an image there is none: splits are carved at random
 
     def name(self, row: int) -> str:
-        """The file, as the annotations call it."""
-        return self.names[row]
+        """The file's path below the root: other splits may use the annotations' name again."""
+        return f"{self.prefix}/{self.names[row]}"
 
     def path(self, row: int) -> Path:
         """The image's file; ``ValueError`` where it, or what it links to, lies outside the data folder."""
         path = Path(os.path.realpath(self.folder / self.names[row]))
         if not path.is_relative_to(self.root):
-            raise ValueError(f"{self.names[row]} leads out of the data folder {self.root}")
+            raise ValueError(f"{self.name(row)}: leads out of the data folder {self.root}")
         return path
 
     def read(self, row: int) -> bytes:
         """The encoded image."""
-        return read_file(str(self.path(row)), self.names[row])
+        return read_file(str(self.path(row)), self.name(row))
 
     def image(self, row: int, mode: str) -> Image.Image:
         """Decode one image; its size must be the annotated one, or no box would be where it should."""
         image = super().image(row, mode)
-        if image.size != tuple(self.sizes[row]):
-            width, height = self.sizes[row]
-            raise ValueError(f"{self.names[row]} is {image.width}x{image.height}, but annotated as {width}x{height}")
+        self.require_size(row, image.size)
         return image
+
+    def require_size(self, row: int, size: tuple[int, int]) -> None:
+        """``ValueError`` unless an image, upright, has the annotated (width, height)."""
+        if size != tuple(self.sizes[row]):
+            width, height = self.sizes[row]
+            raise ValueError(f"{self.name(row)}: {size[0]}x{size[1]}, but annotated as {width}x{height}")
 
     def objects(self, row: int) -> Objects:
         """The objects of one image, crowds among them."""

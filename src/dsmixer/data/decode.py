@@ -1,10 +1,12 @@
 """The one place where bytes of unknown origin become pixels."""
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +15,7 @@ from PIL.ExifTags import Base
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 _OPENING = threading.Lock()  # catch_warnings changes the filters of all threads; opening reads a header, so it is short
 T = TypeVar("T")
 
@@ -62,6 +65,22 @@ def header(data: bytes) -> tuple[str, tuple[int, int]]:
     return str(image.format), image.size
 
 
+def upright_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of a file as ``decode`` will return them, from its header; raises whatever Pillow does.
+
+    A PNG whose EXIF stands behind its pixels, where hardly any has it, is taken as it lies.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(path)  # a pipe would keep us waiting
+    with _open(path) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise Image.DecompressionBombError(f"{width}x{height}")
+        # not PNG's own method, which decodes everything in search of EXIF behind the pixels
+        turned = Image.Image.getexif(image).get(Base.Orientation, 1) in TURNED
+    return (height, width) if turned else (width, height)
+
+
 def upright(image: Image.Image, mode: str) -> Image.Image:
     """A decoded image as the network's transform expects it: EXIF applied, 8 bits a channel, "RGB" or "L"."""
     with suppress(Exception):  # whatever damaged EXIF raises: the pixels are there, and stand as they lie
@@ -70,10 +89,10 @@ def upright(image: Image.Image, mode: str) -> Image.Image:
     return _eight_bits(image, mode)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes | str | Path) -> Image.Image:
     with _OPENING, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about sizes, which are looked at next, and about damaged EXIF
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, formats=FORMATS)
 
 
 def _eight_bits(image: Image.Image, mode: str) -> Image.Image:

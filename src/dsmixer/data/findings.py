@@ -10,16 +10,17 @@ class Fault(NamedTuple):
     remedy: str | None = None
 
 
-MISSING = Fault("image file missing")
 OUTSIDE_ROOT = Fault("image path that leads out of the data folder")
-UNREADABLE = Fault("image file that is not an image")
-OTHER_SIZE = Fault("image of another size than its annotation says")
 IMAGE_ID_TWICE = Fault("image id used twice")
 UNKNOWN_IMAGE = Fault("object in an image that is not listed")
 UNKNOWN_CATEGORY = Fault("object of a category that is not listed")
 UNKNOWN_CLASS = Fault("object of a class that train does not have")
 NOTHING_TO_FIND = Fault("split without any object")
 
+# Files go missing and break on any disk; like those that break later, they count against data.max_bad
+MISSING = Fault("image file missing", "left out")
+UNREADABLE = Fault("image file that is not an image", "left out")
+OTHER_SIZE = Fault("image of another size than its annotation says", "left out")
 OBJECT_ID_TWICE = Fault("annotation id used twice", "both kept, numbered anew")
 UNUSED_CLASS = Fault("class without any object", "kept; its score is n/a")
 NO_OBJECTS = Fault("image without objects", "kept, trained on as background")

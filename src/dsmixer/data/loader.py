@@ -14,17 +14,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from dsmixer.data.bad import Bad, BadFiles, DataError
-from dsmixer.data.seeds import REPLACEMENT, SAMPLE, borrowed_generators, counted_seed, epoch_order, seed_generators
+from dsmixer.data.samples import Key, Samples
+from dsmixer.data.seeds import epoch_order
 from dsmixer.data.splits import Split
 from dsmixer.data.transforms import Transform
-
-# (epoch, position in the split): all that a sample depends on, beside the run's seed. Positions beyond the split are
-# its images once more, augmented anew.
-Key = tuple[int, int]
-TRIES = 16  # images of a class that are tried in place of one that cannot be read
 
 
 class Batch(NamedTuple):
@@ -105,56 +101,31 @@ def share(keys: list[Key], rank: int, world: int) -> list[Key]:
     return keys[first : first + half] + keys[middle : middle + odd] + keys[last - half : last]
 
 
-class Images(Dataset):
-    """A split as tensors; an item is asked for by (epoch, position).
-
-    In place of an image that cannot be read comes another of its class with ``replace``, as training needs it, a
-    function of (seed, epoch, position) too; otherwise the batch is shorter, perhaps empty, as an evaluation needs it.
-    """
+class Images(Samples[Batch]):
+    """A split as tensors; a replacement is of the same class."""
 
     def __init__(self, split: Split, mode: str, transform: Transform, seed: int, replace: bool = False) -> None:
-        self.split, self.mode, self.transform, self.seed, self.replace = split, mode, transform, seed, replace
+        super().__init__(split, seed, replace)
+        self.mode, self.transform = mode, transform
 
-    def __len__(self) -> int:
-        return len(self.split.rows)
+    def read(self, row: int) -> Image.Image:
+        """The decoded image."""
+        return self.split.source.image(row, self.mode)
 
-    def row(self, position: int) -> int:
-        """The row of the source at a position of the split, or beyond it."""
-        return int(self.split.rows[position % len(self.split.rows)])
+    def sample(self, found: Image.Image) -> Tensor:
+        """(C, H, W)."""
+        return self.transform(found)
 
-    def __getitems__(self, keys: list[Key]) -> Batch:
-        """A whole batch at once: the generators are put back once, not after every sample."""
-        images, rows, bad = [], [], list[Bad]()
-        with borrowed_generators():
-            for key in keys:
-                found = self._read(key, bad)
-                if found is not None:
-                    seed_generators(counted_seed(self.seed, SAMPLE, *key))
-                    images.append(self.transform(found[1]))
-                    rows.append(found[0])
+    def collate(self, samples: list[Tensor], rows: list[int], bad: tuple[Bad, ...]) -> Batch:
+        """Images of one size, and their labels."""
         targets = torch.from_numpy(self.split.source.labels[rows])
-        return Batch(torch.stack(images) if images else torch.empty(0), targets, torch.tensor(rows), tuple(bad))
+        return Batch(torch.stack(samples) if samples else torch.empty(0), targets, torch.tensor(rows), bad)
 
-    def _read(self, key: Key, bad: list[Bad]) -> tuple[int, Image.Image] | None:
-        """Row and image of a sample or of its replacement; those that cannot be read are added to ``bad``."""
-        row = self.row(key[1])
-        for candidate in (row, *self._replacements(key, row)) if self.replace else (row,):
-            try:
-                return candidate, self.split.source.image(candidate, self.mode)
-            except ValueError as error:
-                name = self.split.source.name(candidate)
-                bad.append((name, str(error).removeprefix(f"{name}: ")))
-        if self.replace:
-            label = self.split.source.classes[self.split.source.labels[row]]
-            raise ValueError(f"no readable image of the class {label}: {'; '.join(map(': '.join, bad))}")
-        return None
-
-    def _replacements(self, key: Key, row: int) -> Iterator[int]:
-        """Others of the class, in a counted order."""
-        labels = self.split.source.labels[self.split.rows]
-        others = self.split.rows[labels == self.split.source.labels[row]]
-        random = np.random.Generator(np.random.Philox(counted_seed(self.seed, REPLACEMENT, *key)))
-        yield from random.permutation(others[others != row])[:TRIES].tolist()
+    def alike(self, row: int) -> tuple[np.ndarray, str]:
+        """Those of its class."""
+        source, rows = self.split.source, self.split.rows
+        label = source.labels[row]
+        return rows[source.labels[rows] == label], f"of the class {source.classes[label]}"
 
 
 def _calm_worker(_: int) -> None:
@@ -208,7 +179,7 @@ class Feed:
 
     def __init__(
         self,
-        images: Images,
+        images: Samples,
         plan: CountedBatches | list[list[Key]],
         workers: int,
         timeout: float,

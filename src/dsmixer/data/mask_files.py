@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dsmixer.data.decode import guarded
+from dsmixer.data.source import read_file
 
 IGNORE = -1  # the one value for "not scored" once a mask is read, whatever the file says
 _UNKNOWN = -2
@@ -71,9 +72,10 @@ def decode_mask(data: bytes, name: str, coding: MaskCoding) -> np.ndarray:
     return mask
 
 
-def read_mask(path: Path, coding: MaskCoding) -> np.ndarray:
-    """``decode_mask`` of a file, named by its path."""
-    return decode_mask(path.read_bytes(), str(path), coding)
+def read_mask(path: Path, coding: MaskCoding, name: str | None = None) -> np.ndarray:
+    """``decode_mask`` of a file, called by its path where it has no other name."""
+    name = name or str(path)
+    return decode_mask(read_file(str(path), name), name, coding)
 
 
 def _values(image: Image.Image, name: str, coding: MaskCoding) -> np.ndarray:

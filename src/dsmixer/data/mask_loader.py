@@ -1,18 +1,18 @@
-"""Batches of images and masks; what a sample depends on is as in ``loader``."""
+"""Batches of images and masks."""
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
-from torch.utils.data import Dataset
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.loader import Key
 from dsmixer.data.mask_files import IGNORE
 from dsmixer.data.mask_transforms import PairTransform
 from dsmixer.data.masks import MaskSplit
-from dsmixer.data.seeds import SAMPLE, borrowed_generators, counted_seed, seed_generators
+from dsmixer.data.samples import Samples
 
 
 class MaskBatch(NamedTuple):
@@ -25,7 +25,7 @@ class MaskBatch(NamedTuple):
     masks: Tensor
     rows: Tensor
     sizes: Tensor
-    bad: tuple[Bad, ...] = ()  # unreadable ones; so far there are none, for one stops the run
+    bad: tuple[Bad, ...] = ()  # that cannot be read
 
     def to(self, device: torch.device, channels_last: bool = False) -> "MaskBatch":
         """On another device, without waiting for the copy; rows and sizes stay."""
@@ -34,34 +34,35 @@ class MaskBatch(NamedTuple):
         return self._replace(images=images, masks=self.masks.to(device, non_blocking=True))
 
 
-class MaskedImages(Dataset):
-    """A split as tensors; an item is asked for by (epoch, position). Batches are padded to ``least_side`` or more."""
+class MaskedImages(Samples[MaskBatch]):
+    """A split as tensors. Batches are padded to ``least_side`` or more."""
 
-    def __init__(self, split: MaskSplit, mode: str, transform: PairTransform, seed: int, least_side: int = 0) -> None:
-        self.split, self.mode, self.transform, self.seed = split, mode, transform, seed
-        self.least_side = least_side
+    def __init__(
+        self,
+        split: MaskSplit,
+        mode: str,
+        transform: PairTransform,
+        seed: int,
+        least_side: int = 0,
+        replace: bool = False,
+    ) -> None:
+        super().__init__(split, seed, replace)
+        self.mode, self.transform, self.least_side = mode, transform, least_side
 
-    def __len__(self) -> int:
-        return len(self.split.rows)
+    def read(self, row: int) -> tuple[Image.Image, np.ndarray]:
+        """The decoded image and its mask."""
+        return self.split.source.pair(row, self.mode)
 
-    def row(self, position: int) -> int:
-        """The row of the source at a position of the split, or beyond it."""
-        return int(self.split.rows[position % len(self.split.rows)])
+    def sample(self, found: tuple[Image.Image, np.ndarray]) -> tuple[Tensor, Tensor]:
+        """(C, H, W) and (H, W)."""
+        return self.transform(*found)
 
-    def __getitems__(self, keys: list[Key]) -> MaskBatch:
-        """A whole batch at once."""
-        rows = [self.row(position) for _, position in keys]
-        pairs = []
-        with borrowed_generators():
-            for (epoch, position), row in zip(keys, rows, strict=True):
-                seed_generators(counted_seed(self.seed, SAMPLE, epoch, position))
-                pairs.append(self.transform(*self.split.source.pair(row, self.mode)))
-        return _batch(pairs, rows, self.least_side)
-
-
-def _batch(pairs: list[tuple[Tensor, Tensor]], rows: list[int], least_side: int) -> MaskBatch:
-    sizes = torch.tensor([mask.shape for _, mask in pairs])
-    height, width = sizes.amax(0).clamp(min=least_side).tolist()
-    images = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image, _ in pairs]
-    masks = [pad(mask, (0, width - mask.shape[1], 0, height - mask.shape[0]), value=IGNORE) for _, mask in pairs]
-    return MaskBatch(torch.stack(images), torch.stack(masks), torch.tensor(rows), sizes)
+    def collate(self, samples: list[tuple[Tensor, Tensor]], rows: list[int], bad: tuple[Bad, ...]) -> MaskBatch:
+        """Padded to the largest."""
+        if not samples:
+            return MaskBatch(torch.empty(0), torch.empty(0), torch.empty(0), torch.empty(0, 2), bad)
+        sizes = torch.tensor([mask.shape for _, mask in samples])
+        height, width = sizes.amax(0).clamp(min=self.least_side).tolist()
+        images = [pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image, _ in samples]
+        masks = [pad(mask, (0, width - mask.shape[1], 0, height - mask.shape[0]), value=IGNORE) for _, mask in samples]
+        return MaskBatch(torch.stack(images), torch.stack(masks), torch.tensor(rows), sizes, bad)

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dsmixer.data.decode import decode
+from dsmixer.data.bad import Bad
 from dsmixer.data.mask_files import MaskCoding, read_mask
-from dsmixer.data.splits import carve
+from dsmixer.data.source import Encoded, read_file
+from dsmixer.data.splits import Split, Splits, three_parts
 
 SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test", "testing")}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -67,55 +68,60 @@ def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
-class MaskFolder:
-    """One split: images with a class index a pixel. ``ValueError`` for an image without a mask."""
+def name_below_root(path: Path) -> str:
+    """What a person calls an image or a mask: ``images/train/NAME.jpg``."""
+    return "/".join(path.parts[-3:])
+
+
+class MaskFolder(Encoded):
+    """One split: images with a class index a pixel. Images without a mask are in ``bad``, and no rows of it.
+
+    An image's name stands for the pair; what is wrong with its mask is said with the mask's own.
+    """
 
     def __init__(self, pairs: Pairs, classes: list[str], coding: MaskCoding) -> None:
-        self.images, self.classes, self.coding = pairs.images, classes, coding
-        self.masks = [mask for mask in pairs.masks if mask is not None]
-        missing = [image for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is None]
-        if missing:
-            raise ValueError(f"{len(missing)} of {len(pairs.images)} images have no mask, such as {missing[0]}")
+        whole = [(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is not None]
+        if not whole:
+            raise ValueError(f"no image beside {pairs.images[0]} has a mask; one belongs to the image of the same stem")
+        self.images, self.masks = [image for image, _ in whole], [mask for _, mask in whole]
+        self.classes, self.coding = classes, coding
+        self.labels = np.zeros(len(whole), np.int64)  # one label an image there is none: splits are carved at random
+        self.bad: list[Bad] = [
+            (name_below_root(image), "has no mask")
+            for image, mask in zip(pairs.images, pairs.masks, strict=True)
+            if mask is None
+        ]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def image(self, row: int, mode: str) -> Image.Image:
-        """The decoded image, "RGB" or "L"."""
-        return decode(self.images[row].read_bytes(), mode, str(self.images[row]))
+    def name(self, row: int) -> str:
+        """The image's path below the root."""
+        return name_below_root(self.images[row])
+
+    def read(self, row: int) -> bytes:
+        """The encoded image."""
+        return read_file(str(self.images[row]), self.name(row))
 
     def mask(self, row: int) -> np.ndarray:
         """Class indices and ``IGNORE``, int32 (H, W)."""
-        return read_mask(self.masks[row], self.coding)
+        return read_mask(self.masks[row], self.coding, name_below_root(self.masks[row]))
 
     def pair(self, row: int, mode: str) -> tuple[Image.Image, np.ndarray]:
-        """Both; ``ValueError`` naming the mask where it is not as large as the image."""
+        """Image, "RGB" or "L", and mask; ``ValueError`` naming the mask where it is not as large as the image."""
         image, mask = self.image(row, mode), self.mask(row)
-        require_size(self.masks[row], mask, image.size)
+        self.require_size(row, mask, image.size)
         return image, mask
 
-
-def require_size(path: Path, mask: np.ndarray, size: tuple[int, int]) -> None:
-    """``ValueError`` naming the mask unless it has the image's (width, height)."""
-    height, width = mask.shape
-    if (width, height) != size:
-        raise ValueError(f"{path}: the mask is {width}x{height}, its image {size[0]}x{size[1]}")
-
-
-class MaskSplit(NamedTuple):
-    """Some rows of a folder."""
-
-    source: MaskFolder
-    rows: np.ndarray
+    def require_size(self, row: int, mask: np.ndarray, size: tuple[int, int]) -> None:
+        """``ValueError`` naming the mask unless it has the image's (width, height)."""
+        height, width = mask.shape
+        if (width, height) != size:
+            name = name_below_root(self.masks[row])
+            raise ValueError(f"{name}: the mask is {width}x{height}, its image {size[0]}x{size[1]}")
 
 
-class MaskSplits(NamedTuple):
-    """The three parts of a data set and the names of its classes, in the order of the indices."""
-
-    train: MaskSplit
-    val: MaskSplit
-    test: MaskSplit
-    classes: list[str]
+MaskSplit, MaskSplits = Split[MaskFolder], Splits[MaskFolder]
 
 
 def open_masks(
@@ -128,16 +134,33 @@ def open_masks(
     palette: Sequence[Sequence[int]] | None = None,
 ) -> MaskSplits:
     """The splits of a folder; where only one is held out it is the test, and val is carved from train."""
+    sources, notes = open_mask_folders(
+        root, ignore_index=ignore_index, reduce_zero_label=reduce_zero_label, classes=classes, palette=palette
+    )
+    whole = {split: Split(source, np.arange(len(source))) for split, source in sources.items()}
+    train, val, test, carved = three_parts(whole, val_fraction)
+    bad = tuple(found for source in sources.values() for found in source.bad)
+    return Splits(train, val, test, train.source.classes, (*notes, *carved), bad)
+
+
+def open_mask_folders(
+    root: str | Path,
+    *,
+    ignore_index: int,
+    reduce_zero_label: bool = False,
+    classes: Sequence[str] | None = None,
+    palette: Sequence[Sequence[int]] | None = None,
+) -> tuple[dict[str, MaskFolder], list[str]]:
+    """The splits as they are stored, and notes on what was left out; no file is opened but that of the classes."""
     found = find_pairs(root)
     names = read_classes(root, classes)
     coding = MaskCoding(len(names), ignore_index=ignore_index, reduce_zero_label=reduce_zero_label, palette=palette)
-    sources = {split: MaskFolder(pairs, names, coding) for split, pairs in found.items()}
-    whole = {split: MaskSplit(source, np.arange(len(source))) for split, source in sources.items()}
-    if len(whole) == len(SPLITS):
-        return MaskSplits(whole["train"], whole["val"], whole["test"], names)
-    train, test = whole["train"].source, whole.get("test") or whole["val"]
-    kept, held = carve(np.zeros(len(train), np.int64), val_fraction)
-    return MaskSplits(MaskSplit(train, kept), MaskSplit(train, held), test, names)
+    notes = [
+        f"{len(pairs.alone):,} masks of {split} have no image, such as {name_below_root(pairs.alone[0])}: left out"
+        for split, pairs in found.items()
+        if pairs.alone
+    ]
+    return {split: MaskFolder(pairs, names, coding) for split, pairs in found.items()}, notes
 
 
 def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:

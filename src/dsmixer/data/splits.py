@@ -1,10 +1,11 @@
 """Which images train, which choose the best checkpoint, and which are only ever looked at once, at the end."""
 
 import os
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from dsmixer.data.bad import Bad
 from dsmixer.data.layout import Layout, recognize
 from dsmixer.data.source import Source
 
@@ -13,23 +14,28 @@ SPLIT_SEED = 20260101  # fixed: runs with different seeds are judged on the same
 # looked at while settings were compared.
 DIGITS_TEST_SEED = 20261123
 TEST_SEED = 20261125  # of data that comes without a held-out split
+S = TypeVar("S", bound=Source)
 
 
-class Split(NamedTuple):
+class Split(NamedTuple, Generic[S]):
     """Some rows of a source."""
 
-    source: Source
+    source: S
     rows: np.ndarray
 
 
-class Splits(NamedTuple):
-    """The three parts of a data set and the names of its classes, in the order of the labels."""
+class Splits(NamedTuple, Generic[S]):
+    """The three parts of a data set and the names of its classes, in the order of the labels.
 
-    train: Split
-    val: Split
-    test: Split
+    ``notes`` are worth saying; ``bad`` are images that were found to be unusable already, and are in no part.
+    """
+
+    train: Split[S]
+    val: Split[S]
+    test: Split[S]
     classes: list[str]
     notes: tuple[str, ...] = ()
+    bad: tuple[Bad, ...] = ()
 
 
 def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
@@ -44,10 +50,27 @@ def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[
     return np.setdiff1d(np.arange(len(labels)), held_back), held_back
 
 
-def carve_rows(source: Source, rows: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[Split, Split]:
+def carve_rows(source: S, rows: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[Split[S], Split[S]]:
     """``carve`` within some rows of a source."""
     kept, held = carve(source.labels[rows], fraction, seed)
     return Split(source, rows[kept]), Split(source, rows[held])
+
+
+def three_parts(whole: dict[str, Split[S]], fraction: float) -> tuple[Split[S], Split[S], Split[S], list[str]]:
+    """Train, val, test and what to say of them: a part that is missing is carved from train.
+
+    Where only one is held out it is test, and never chooses.
+    """
+    train, val, test, notes = whole["train"], whole.get("val"), whole.get("test"), list[str]()
+    if test is None:
+        test, val = val, None
+    if test is None:
+        train, test = carve_rows(train.source, train.rows, fraction, TEST_SEED)
+        notes.append(f"no held-out split: {len(test.rows):,} images of train are held back for it")
+    if val is None:
+        train, val = carve_rows(train.source, train.rows, fraction)
+        notes.append(f"no split to choose by: {len(val.rows):,} images of train are held back for it")
+    return train, val, test, notes
 
 
 def check_root(name: str, root: str) -> None:
@@ -95,8 +118,7 @@ def open_data(name: str, root: str, allow_outside: bool = False) -> tuple[dict[s
 def open_splits(name: str, root: str | None, val_fraction: float, allow_outside: bool = False) -> Splits:
     """The splits of the data set ``name``: "digits", or what ``open_data`` finds in ``root``.
 
-    A split that is missing is carved from train: ``val_fraction`` for test, then as much of the rest for val. Where
-    only one is held out it is test, and never chooses.
+    A split that is missing is carved from train: ``val_fraction`` for test, then as much of the rest for val.
     """
     if name == "digits":
         from dsmixer.data.digits import Digits
@@ -109,16 +131,9 @@ def open_splits(name: str, root: str | None, val_fraction: float, allow_outside:
         raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
     sources, notes = open_data(name, root, allow_outside)
     whole = {split: Split(source, np.arange(len(source.labels))) for split, source in sources.items()}
-    train, val, test = whole["train"], whole.get("val"), whole.get("test")
-    if test is None:
-        test, val = val, None
-    if test is None:
-        train, test = carve_rows(train.source, train.rows, val_fraction, TEST_SEED)
-        notes.append(f"no held-out split: {len(test.rows):,} images of train are held back for it")
-    if val is None:
-        train, val = carve_rows(train.source, train.rows, val_fraction)
+    train, val, test, carved = three_parts(whole, val_fraction)
     splits = Splits(train, val, test, train.source.classes)
-    return splits._replace(notes=(*notes, *_remarks(splits, str(root))))
+    return splits._replace(notes=(*notes, *carved, *_remarks(splits, str(root))))
 
 
 def _remarks(splits: Splits, root: str) -> list[str]:

@@ -1,46 +1,55 @@
 """The look at a whole annotated data set before training: every image's header, and a report of all that was found."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from dsmixer.data.bad import Bad
 from dsmixer.data.boxes import BoxedImages
 from dsmixer.data.coco import open_coco
-from dsmixer.data.decode import FORMATS
-from dsmixer.data.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE
-from dsmixer.data.splits import Split, Splits, carve_rows
+from dsmixer.data.decode import decode, upright_size
+from dsmixer.data.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE, Fault
+from dsmixer.data.splits import Split, Splits, three_parts
 from dsmixer.data.voc import open_voc
 
-ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF: values that exchange width and height
+
+def check_images(source: BoxedImages) -> dict[int, Bad]:
+    """The images that cannot be used, by row, added to ``source.findings`` too; reads headers, and in doubt more."""
+    bad = {}
+    for row, written in enumerate(source.names):
+        found = _judge(source, row)
+        if found:
+            fault, reason = found
+            source.findings.add(fault, f"{written}: {reason}")
+            bad[row] = source.name(row), reason
+    return bad
 
 
-def check_images(source: BoxedImages) -> None:
-    """Compare every image's header with its annotation and add to ``source.findings``; no pixel is decoded."""
-    for row, (name, size) in enumerate(zip(source.names, source.sizes.tolist(), strict=True)):
-        try:
-            path = source.path(row)
-        except ValueError:
-            source.findings.add(OUTSIDE_ROOT, name)
-            continue
-        try:
-            found = upright_size(path)
-        except FileNotFoundError:
-            source.findings.add(MISSING, name)
-        except Exception as error:  # a damaged header may raise anything, as in decode
-            source.findings.add(UNREADABLE, f"{name}: {error}")
-        else:
-            if list(found) != size:
-                width, height = size
-                source.findings.add(OTHER_SIZE, f"{name} is {found[0]}x{found[1]}, not {width}x{height}")
+def _judge(source: BoxedImages, row: int) -> tuple[Fault, str] | None:
+    """What is wrong with one image, in the words in which reading it would say so."""
+    try:
+        path = source.path(row)
+    except ValueError as error:
+        return OUTSIDE_ROOT, _reason(source, row, error)
+    if not os.path.exists(path):
+        return MISSING, "missing"
+    with suppress(Exception):  # a damaged header may raise anything; decoding has a sentence for it
+        if upright_size(path) == tuple(source.sizes[row]):
+            return None
+    fault = UNREADABLE
+    try:
+        image = decode(source.read(row), "RGB", source.name(row))
+        fault = OTHER_SIZE
+        source.require_size(row, image.size)
+    except ValueError as error:
+        return fault, _reason(source, row, error)
+    return None
 
 
-def upright_size(path: object) -> tuple[int, int]:
-    """Width and height as ``decode`` will return them, from the header."""
-    with Image.open(path, formats=FORMATS) as image:  # type: ignore[arg-type]
-        width, height = image.size
-        turned = image.getexif().get(ORIENTATION) in TURNED
-    return (height, width) if turned else (width, height)
+def _reason(source: BoxedImages, row: int, error: ValueError) -> str:
+    return str(error).removeprefix(f"{source.name(row)}: ")
 
 
 def report(sources: dict[str, BoxedImages]) -> list[str]:
@@ -62,26 +71,34 @@ def refuse_faulty(sources: dict[str, BoxedImages]) -> None:
         source.findings.refuse()
 
 
-def open_boxes(root: str, val_fraction: float) -> tuple[Splits, list[str]]:
-    """The checked splits of a folder in COCO's or Pascal VOC's layout, and the report of what was found in it.
+def open_boxes(root: str, val_fraction: float) -> Splits[BoxedImages]:
+    """The checked splits of a folder in COCO's or Pascal VOC's layout; the notes report what was found in it.
 
-    ``ValueError`` where something must be corrected first. Without a split of its own, val is carved from train.
+    Images that cannot be used are in ``bad`` and in no split. ``ValueError`` where the annotations must be corrected
+    first. Without a split of its own, val is carved from train.
     """
     sources = open_annotations(root)
-    for source in sources.values():
-        check_images(source)
+    bad = {split: check_images(source) for split, source in sources.items()}
     refuse_faulty(sources)
-    whole = {split: Split(source, np.arange(len(source.ids))) for split, source in sources.items()}
-    train, test = whole["train"], whole["test" if "test" in whole else "val"]
-    if len(whole) == 3:
-        return Splits(train, whole["val"], test, train.source.classes), report(sources)
-    train, val = carve_rows(train.source, train.rows, val_fraction)
-    if all(sources["train"].objects(row).crowd.all() for row in val.rows):
-        raise ValueError(
-            f"the {len(val.rows)} images of train that would choose the best checkpoint hold no object; "
-            "a larger data.val_fraction, or a split for val, would"
-        )
-    return Splits(train, val, test, train.source.classes), report(sources)
+    whole = {}
+    for split, source in sources.items():
+        whole[split] = Split(source, np.setdiff1d(np.arange(len(source.ids)), list(bad[split])))
+        if not _holds_objects(whole[split]):
+            few = "; ".join(map(": ".join, list(bad[split].values())[:3]))
+            raise ValueError(f"{root}: no object is left in {split} without the images that cannot be used: {few}")
+    train, val, test, carved = three_parts(whole, val_fraction)
+    for part, purpose in (train, "are left to train on"), (val, "would choose the best checkpoint"):
+        if not _holds_objects(part):
+            raise ValueError(
+                f"the {len(part.rows)} images of train that {purpose} hold no object; "
+                "another data.val_fraction, or a split for val, would"
+            )
+    found = tuple(entry for split in bad.values() for entry in split.values())
+    return Splits(train, val, test, train.source.classes, (*report(sources), *carved), found)
+
+
+def _holds_objects(part: Split[BoxedImages]) -> bool:
+    return any(not part.source.objects(row).crowd.all() for row in part.rows)
 
 
 def open_annotations(root: str) -> dict[str, BoxedImages]:
