@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from dsmixer.cli.options import read_recipe, resolve
-from dsmixer.cli.parts import transforms
+from dsmixer.cli.parts.classification import transforms
 from dsmixer.data.cache import in_memory
 from dsmixer.data.loader import CountedBatches, Feed, Images
 from dsmixer.data.splits import Split, open_splits

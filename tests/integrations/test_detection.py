@@ -31,7 +31,6 @@ def test_learning_two_images_by_heart(tmp_path):
         masks=False,
         picture=lambda row: source.image(row, "RGB"),
         category_ids=source.category_ids,
-        preprocessing={},
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     losses = []

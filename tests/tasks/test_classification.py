@@ -15,7 +15,6 @@ def make(classes=3, choose_within=0.0):
         names,
         training=None,
         picture=lambda _: Image.new("L", (8, 8), 99),
-        preprocessing={"mean": [0.5]},
         choose_within=choose_within,
     )
 

@@ -61,7 +61,6 @@ def make(source, *, first_label=0, masks=False):
         masks=masks,
         picture=lambda row: source.image(row, "RGB"),
         category_ids=source.category_ids,
-        preprocessing={"mean": [0.5]},
     )
 
 

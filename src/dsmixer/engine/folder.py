@@ -17,6 +17,9 @@ MADE_HERE = (
     "curves.png",
     "confusion.png",
     "predictions.png",
+    "masks.png",
+    "results_bbox.json",
+    "results_segm.json",
     "checkpoints",
     "tensorboard",
 )

@@ -12,7 +12,8 @@ from dsmixer.engine.checkpoint import write_atomically
 
 def draw_curves(history: list[dict[str, float]], best_epoch: int, path: Path) -> None:
     """Every metric over the epochs, training and validation in one panel, the chosen epoch marked."""
-    names = [name.removeprefix("val_") for name in history[0] if name.startswith("val_")]
+    shown = [name for name in history[0] if name.startswith(("train_", "val_"))]
+    names = list(dict.fromkeys(name.partition("_")[2] for name in shown))
     figure = Figure(figsize=(5.2 * (len(names) + 1), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     epochs = [row["epoch"] for row in history]
@@ -33,11 +34,12 @@ def draw_curves(history: list[dict[str, float]], best_epoch: int, path: Path) ->
 def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pictures: list[str]) -> None:
     """report.md: the result, how to use the weights, how to go on, and what it was measured on."""
     scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
-    arguments = {"num_classes": about["num_classes"], "in_chans": about["in_chans"], **about["model_kwargs"]}
-    call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    with_head = f" with {about['head']}" if about.get("head") else ""
+    side = about["image_size"]
+    size = f"{about['in_chans']} channels, any size" if about.get("head") else f"{about['in_chans']}x{side}x{side}"
     hardware = ", ".join(f"{name} {value}" for name, value in result["hardware"].items())
     lines = [
-        f"# {about['architecture']} on {result['data']}",
+        f"# {about['architecture']}{with_head} on {result['data']}",
         "",
         f"Test: **{scores}** ({result['test_images']:,} images, looked at once), with the weights of epoch "
         f"{result['best_epoch']} of {result['epochs']}, chosen on {result['val_images']:,} validation images.",
@@ -48,14 +50,11 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
         "## Use the weights",
         "",
         "```python",
-        "import dsmixer  # registers our models with timm",
-        "import timm",
-        "",
-        f'model = timm.create_model("{about["architecture"]}", checkpoint_path="model.safetensors", {call})',
+        *_use(about),
         "```",
         "",
-        f"Input: {about['in_chans']}x{about['image_size']}x{about['image_size']}, scaled to 0 to 1, "
-        f"mean {about['mean']}, std {about['std']}. The file's metadata holds this and the class names.",
+        f"Input: {size}, scaled to 0 to 1, mean {about['mean']}, std {about['std']}. The file's metadata holds this "
+        "and the class names.",
         "",
         "## Run it again, or go on with it",
         "",
@@ -78,3 +77,17 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
         "",
     ]
     write_atomically(folder / "report.md", "\n".join(lines).encode())
+
+
+def _use(about: dict[str, Any]) -> list[str]:
+    """Python that loads the weights."""
+    if about.get("head"):
+        return ["import dsmixer", "", 'dsmixer.load("model.safetensors").predict("photo.jpg")']
+    arguments = {"num_classes": about["num_classes"], "in_chans": about["in_chans"], **about["model_kwargs"]}
+    call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return [
+        "import dsmixer  # registers our models with timm",
+        "import timm",
+        "",
+        f'model = timm.create_model("{about["architecture"]}", checkpoint_path="model.safetensors", {call})',
+    ]

@@ -1,14 +1,16 @@
 """A run from its folder's first file to its last: set up or resume, train, judge once, deliver."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from dsmixer.data.bad import BadFiles
+from dsmixer.data.bad import Bad, BadFiles
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order, is_worker_death
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
@@ -32,9 +34,9 @@ class Run:
     plan: Plan
     state: TrainState
     task: Task
-    train: Asked
-    val: Asked
-    test: Asked
+    train: Images
+    val: Images
+    test: Images
     order: Callable[[int], np.ndarray] | None  # of an epoch's positions; None for any
     bad: BadFiles
     bad_before: tuple[Bad, ...]  # found while the data was opened
@@ -56,6 +58,8 @@ class Run:
         hardware |= {"processes": self.group.world, "strategy": self.strategy}
         if resume:
             self._resume(checkpoints, hardware, console)
+        if self.group.is_main:
+            self.bad.add(self.bad_before)
         checkpoints.check_room(self.state.pack()[0])
         board = TensorBoard(self.folder / "tensorboard", self.state.step, console) if self.group.is_main else None
         logged = len(self.state.history)
@@ -165,6 +169,7 @@ class Run:
             repeats=plan.repeats,
             rank=self.group.rank,
             world=self.group.world,
+            order=self.order,
         )
         return Feed(self.train, batches, self.workers, self.worker_timeout, self.bad)
 

@@ -43,9 +43,5 @@ class Task(ABC):
         """How far below this score a later epoch may be and still be preferred; 0 to insist on the highest."""
 
     @abstractmethod
-    def metadata(self) -> dict[str, Any]:
-        """What someone needs beside the weights to use them: class names, normalization; plain values."""
-
-    @abstractmethod
     def report(self, folder: Path) -> list[str]:
         """Pictures of the evaluation since ``reset``, written into ``folder``; returns Markdown lines about it."""

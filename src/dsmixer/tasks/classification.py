@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,11 +31,10 @@ class Classification(Task):
         *,
         training: TrainingLoss | None,
         picture: Callable[[int], Image.Image],
-        preprocessing: dict[str, Any],
         choose_within: float,
     ) -> None:
         self.classes, self.training, self.picture = classes, training, picture
-        self.preprocessing, self.choose_within = preprocessing, choose_within
+        self.choose_within = choose_within
         # not synchronised by torchmetrics on their own: `merge` says when
         self.accuracy = MulticlassAccuracy(len(classes), average="micro", validate_args=False, sync_on_compute=False)
         self.confusion = MulticlassConfusionMatrix(len(classes), validate_args=False, sync_on_compute=False)
@@ -98,10 +97,6 @@ class Classification(Task):
         count = sum(block.shape[1] for block in self.seen)
         share = (metrics["accuracy"] * count + 1) / (count + 2)
         return self.choose_within * (share * (1 - share) / (count + 2)) ** 0.5
-
-    def metadata(self) -> dict[str, Any]:
-        """Classes and preprocessing."""
-        return {"num_classes": len(self.classes), "class_names": self.classes, **self.preprocessing}
 
     def report(self, folder: Path) -> list[str]:
         """confusion.png, predictions.png, and the classes that are hardest."""

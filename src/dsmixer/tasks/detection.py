@@ -33,10 +33,9 @@ class Detection(Task):
         masks: bool,
         picture: Callable[[int], Image.Image],
         category_ids: list[int],
-        preprocessing: dict[str, Any],
     ) -> None:
         self.classes, self.first_label, self.masks = classes, first_label, masks
-        self.picture, self.category_ids, self.preprocessing = picture, category_ids, preprocessing
+        self.picture, self.category_ids = picture, category_ids
         self.reset()
 
     def loss(self, model: nn.Module, batch: BoxBatch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -95,10 +94,6 @@ class Detection(Task):
     def slack(self, metrics: dict[str, float]) -> float:
         """None."""
         return 0.0
-
-    def metadata(self) -> dict[str, Any]:
-        """Classes and preprocessing."""
-        return {"num_classes": len(self.classes), "class_names": self.classes, **self.preprocessing}
 
     def report(self, folder: Path) -> list[str]:
         """predictions.png, COCO results as JSON, and a table of the classes."""

@@ -26,7 +26,6 @@ class Evaluation(Classification):
             classes,
             training=None,
             picture=picture,
-            preprocessing={},
             choose_within=0.0,
         )
 

@@ -4,7 +4,7 @@ import math
 from bisect import insort
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,10 +47,9 @@ class Segmentation(Task):
         auxiliary_weight: float,
         views: Views,
         picture: Callable[[int], Image.Image],
-        preprocessing: dict[str, Any],
     ) -> None:
         self.classes, self.criterion, self.auxiliary_weight = classes, criterion, auxiliary_weight
-        self.views, self.picture, self.preprocessing = views, picture, preprocessing
+        self.views, self.picture = views, picture
         self.confusion = MulticlassConfusionMatrix(len(classes), ignore_index=IGNORE, validate_args=False)
         self.boundary = BoundaryIoU(len(classes))
         self.reset()
@@ -131,10 +130,6 @@ class Segmentation(Task):
     def slack(self, metrics: dict[str, float]) -> float:
         """None: pixels of an image are no independent witnesses, so their number gives no standard error."""
         return 0.0
-
-    def metadata(self) -> dict[str, Any]:
-        """Classes and preprocessing."""
-        return {"num_classes": len(self.classes), "class_names": self.classes, **self.preprocessing}
 
     def report(self, folder: Path) -> list[str]:
         """confusion.png, masks.png, and a table of the classes."""

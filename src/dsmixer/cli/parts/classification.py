@@ -38,7 +38,6 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         splits.classes,
         training=training_loss(data, config.optim, splits),
         picture=lambda row: source.image(row, mode),
-        preprocessing={name: getattr(data, name) for name in used},
         choose_within=config.optim.choose_within,
     )
     return Parts(
@@ -51,7 +50,13 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         images=sum(len(part.rows) for part in splits[:3]),
         bad=(),
         order=None,
-        about={"architecture": config.model.name, "model_kwargs": config.model.kwargs, **task.metadata()},
+        about={
+            "architecture": config.model.name,
+            "model_kwargs": config.model.kwargs,
+            "num_classes": len(splits.classes),
+            "class_names": splits.classes,
+            **{name: getattr(data, name) for name in used},
+        },
     )
 
 

@@ -38,7 +38,6 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         masks=kind.masks,
         picture=lambda row: source.image(row, "RGB"),
         category_ids=source.category_ids,
-        preprocessing={},
     )
     wide = is_wide(splits.train.source.sizes[splits.train.rows])
     return Parts(

@@ -46,7 +46,6 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         auxiliary_weight=masks.auxiliary_weight,
         views=Views(window=None, stride=None, short_side=masks.short_side, scales=(1.0,), flip=False),
         picture=lambda row: source.image(row, mode),
-        preprocessing={},
     )
     return Parts(
         model,

@@ -1,0 +1,114 @@
+"""What holds for runs that tell classes holds for those that label pixels and find objects."""
+
+import json
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dsmixer.engine.dense import build_dense, start_dense
+from dsmixer.weights import read_about
+
+from .dense import NETWORK, RUNS, SHORT, options, write
+from .nursery import Child, together
+from .shrunken import EAGER, sha, stop_after_step, train
+
+EVERYTHING = [
+    "--optim.ema_decay=0.9",
+    "--optim.layer_decay=0.8",
+    "--optim.accumulate=1",
+    "--model.drop_path_rate=0.2",
+]
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data(kind, tmp_path_factory):
+    return write(kind, tmp_path_factory.mktemp(kind))
+
+
+@pytest.fixture(scope="module")
+def finished(kind, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert train(*options(kind, data), *EVERYTHING, f"--out={folder}") == 0
+    return folder
+
+
+def test_a_run_leaves_scores_pictures_and_weights_that_say_what_they_are(kind, finished):
+    result = json.loads((finished / "result.json").read_text())
+    wanted = {"masks": {"mIoU", "aAcc", "mAcc", "boundary_IoU"}, "boxes": {"AP", "AP50", "AP75"}}[kind]
+    assert wanted <= set(result["test"])
+    assert (result["train_images"], result["val_images"], result["test_images"]) == (6, 6, 6)
+    about = read_about(finished / "model.safetensors")
+    assert about.head == {"masks": "semantic_fpn", "boxes": "retinanet"}[kind]
+    assert about.class_names == {"masks": ["ground", "square", "stripe"], "boxes": ["cat", "dog"]}[kind]
+    report = (finished / "report.md").read_text()
+    for picture in ("curves.png", {"masks": "masks.png", "boxes": "predictions.png"}[kind]):
+        assert f"]({picture})" in report
+        assert (finished / picture).stat().st_size > 1000
+
+
+def test_killed_and_resumed_gives_the_same_bytes(kind, data, finished, tmp_path):
+    folder = tmp_path / "run"
+    child = Child(*options(kind, data), *EVERYTHING, EAGER, f"--out={folder}", log=tmp_path / "log")
+    code, _, err = stop_after_step(child, folder, 2, signal.SIGKILL)
+    assert (code, err) == (-9, "")
+    assert not (folder / "result.json").exists()
+    assert train(f"--resume={folder}", "--data.workers=1") == 0
+    assert sha(folder) == sha(finished)
+
+
+def test_two_processes_give_the_metrics_and_weights_of_one(kind, data, tmp_path):
+    # batches of both shapes: how two processes share one must not matter
+    one = [*options(kind, data), "--optim.epochs=1", *(["--boxes.group_by_aspect=false"] if kind == "boxes" else [])]
+    assert train(*one, f"--out={tmp_path / 'alone'}") == 0
+    children = together(2, *one, f"--out={tmp_path / 'both'}", logs=tmp_path)
+    assert [child.end()[0] for child in children] == [0, 0]
+    alone, both = (json.loads((tmp_path / name / "result.json").read_text())["test"] for name in ("alone", "both"))
+    assert both == pytest.approx(alone, abs=1e-4)
+    alone, both = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "both"))
+    for name, tensor in both.items():
+        # AdamW's first steps divide a gradient by its own size: its last bits count where it is nearly zero
+        torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_classifier_starts_the_backbone(kind, data, tmp_path, capsys):
+    digits = ["--recipe=digits", *NETWORK, *SHORT, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]"]
+    assert train(*digits, "--data.batch_size=256", "--optim.epochs=1", f"--out={tmp_path / 'classes'}") == 0
+    start = [*options(kind, data), "--optim.epochs=1", f"--model.weights={tmp_path / 'classes'}"]
+    assert train(*start, f"--out={tmp_path / 'run'}") == 0
+    assert f"started from the backbone of {tmp_path / 'classes'}" in capsys.readouterr().out
+
+
+def test_weights_for_other_classes_leave_the_last_layers_as_drawn(kind, finished):
+    about, path = read_about(finished / "model.safetensors"), finished / "model.safetensors"
+    shared = {"mean": about.mean, "std": about.std, "in_chans": 3, "seed": 0}
+    other = build_dense(about.head, about.head_kwargs, "dsm_test", about.model_kwargs, num_classes=7, **shared)
+    news = start_dense(other, "dsm_test", path)
+    theirs, mine = load_file(path), other.state_dict()
+    afresh = [name for name in mine if not torch.equal(mine[name], theirs[name])]
+    assert news == f"started from {path}; drawn afresh: {', '.join(afresh)}"
+    assert 0 < len(afresh) <= 2
+    narrow = build_dense(about.head, about.head_kwargs, "dsm_test", {"dims": [4, 8, 8, 8]}, num_classes=3, **shared)
+    with pytest.raises(ValueError, match="holds weights of another network than dsm_test as configured"):
+        start_dense(narrow, "dsm_test", path)
+
+
+def test_bfloat16_learns_too(kind, data, tmp_path):
+    assert train(*options(kind, data), "--run.precision=bfloat16", "--optim.epochs=1", f"--out={tmp_path / 'run'}") == 0
+
+
+def test_a_bad_file_within_the_budget_is_listed_and_beyond_it_stops_the_run(kind, tmp_path, capsys):
+    root = write(kind, tmp_path / "data")
+    path = root / ("images/train" if kind == "masks" else "train") / "2.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    run = [*options(kind, root), "--optim.epochs=1"]
+    assert train(*run, f"--out={tmp_path / 'strict'}") == 1
+    assert "2.png" in capsys.readouterr().err
+    assert train(*run, "--data.max_bad=0.1", f"--out={tmp_path / 'lenient'}") == 0
+    assert "2.png" in (tmp_path / "lenient" / "bad_files.csv").read_text()
