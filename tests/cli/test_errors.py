@@ -98,7 +98,7 @@ TABLE = [
     ([*DIGITS, "--model.weights=broken.safetensors"], "not a readable .safetensors"),
     ([*DIGITS, "--model.weights=atto.safetensors"], "holds weights of dsm_atto, but model.name is dsm_test"),
     (
-        ["train", "--recipe", "finetune", "--data.root", "coco"],
+        ["train", "--recipe", "finetune", "--data.root=coco", "--model.weights=x"],
         "is annotated with boxes, from which no classifier learns",
     ),
     (["train", "--recipe", "bccd", "--data.root", "coco"], "nor coco/images/train2017 is a folder of images"),
