@@ -31,6 +31,8 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "atto.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 20)
     (tmp_path / "pickled.pth").write_bytes(b"\x80\x04")
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "annotations" / "instances_train2017.json").write_text("{}")
     return tmp_path
 
 
@@ -95,6 +97,13 @@ TABLE = [
     ([*DIGITS, "--optim.bce_threshold=0.5"], "optim.loss is cross_entropy, not bce"),
     ([*DIGITS, "--model.weights=broken.safetensors"], "not a readable .safetensors"),
     ([*DIGITS, "--model.weights=atto.safetensors"], "holds weights of dsm_atto, but model.name is dsm_test"),
+    (
+        ["train", "--recipe", "finetune", "--data.root=coco", "--model.weights=x"],
+        "is annotated with boxes, from which no classifier learns",
+    ),
+    (["train", "--recipe", "bccd", "--data.root", "coco"], "nor coco/images/train2017 is a folder of images"),
+    (["train", "--recipe", "bccd", "--data.root", "full"], "full holds thesis.txt; boxes are expected"),
+    (["train", "--recipe", "camvid", "--data.root", "full"], "full holds thesis.txt; masks are expected"),
     (["train", "--resume", "nowhere"], "nowhere is not a folder"),
     (["train", "--resume", "full"], "not the folder of a run"),
     (["train", "--resume", "run", "--optim.lr=2"], "may not change optim.lr"),

@@ -87,7 +87,7 @@ def test_layouts_are_found_by_name(tmp_path):
 
 
 def test_what_is_no_data_set_is_explained(tmp_path):
-    with pytest.raises(ValueError, match="holds neither annotations/"):
+    with pytest.raises(ValueError, match="is empty; boxes are expected as COCO has them"):
         open_annotations(str(tmp_path))
     (tmp_path / "annotations").mkdir()
     with pytest.raises(ValueError, match="no annotation file named after a split; expected train"):

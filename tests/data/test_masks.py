@@ -151,7 +151,14 @@ def test_an_image_without_a_mask_is_left_out_and_listed_and_other_files_are_pass
     [
         (lambda root: (root / "images/training").rename(root / "images/trainieren"), r"holds images/val; expected"),
         (lambda root: (root / "images/train").mkdir(), "two names of the same split"),
-        (lambda root: (root / "annotations").rename(root / "labels"), r"annotations.training is not a folder"),
+        (
+            lambda root: (root / "annotations").rename(root / "labels"),
+            r"holds images/, labels/, classes.txt; masks are",
+        ),
+        (
+            lambda root: (root / "annotations/training").rename(root / "annotations/x"),
+            r"annotations.training is not a f",
+        ),
         (lambda root: save(VALUES, root / "images/training/one.bmp"), r"one\.bmp and one\.png; which one"),
         (lambda root: [path.unlink() for path in root.glob("images/training/*")], "training holds no image"),
     ],

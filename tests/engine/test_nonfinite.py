@@ -4,11 +4,15 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
-from dsmixer.data.loader import Images
+from dsmixer.data.box_batches import BoxBatch, BoxesToTrainOn
+from dsmixer.data.loader import Batch, Images
+from dsmixer.data.mask_loader import MaskBatch, MaskedImages
 from dsmixer.engine.checkpoint import Checkpoints, to_safetensors
+from dsmixer.engine.nonfinite import kinds, tensors_in
 
+from .dense import options, write
 from .nursery import Moment, spoil, together
 from .shrunken import EAGER, SHRUNK, train
 
@@ -96,3 +100,53 @@ def test_of_several_processes_the_one_with_the_bad_image_says_where(tmp_path, ca
     }  # fmt: skip
     assert train(f"--replay={captured}") == 1  # one process alone takes the inputs that were to blame
     assert "is that of stem." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("kind", "samples"), [("masks", MaskedImages), ("boxes", BoxesToTrainOn)])
+def test_steps_of_every_task_are_captured_and_replayed(tmp_path, capsys, monkeypatch, kind, samples):
+    root, folder, read = write(kind, tmp_path / "data"), tmp_path / "run", samples.__getitems__
+
+    def spoiled(self, keys):
+        batch = read(self, keys)
+        batch.images[1][:] = 3e38
+        return batch
+
+    monkeypatch.setattr(samples, "__getitems__", spoiled)
+    assert train(*options(kind, root), "--optim.epochs=1", f"--out={folder}") == 1
+    captured = folder / "nan-00000000"
+    facts = json.loads((captured / "step-0.json").read_text())
+    assert ".stem." in facts["module"]
+    assert facts["batch"] == {"masks": "MaskBatch", "boxes": "BoxBatch"}[kind]
+    monkeypatch.undo()
+    capsys.readouterr()
+    assert train(f"--replay={captured}") == 1
+    findings = f"loss {', '.join(facts['losses'])}; the first output that is not finite is that of {facts['module']}"
+    assert capsys.readouterr().out.endswith(f"step 0: {findings}\n")
+    inputs = load_file(captured / "inputs-0.safetensors")
+    (inputs["0/images"][1] if kind == "masks" else inputs["0/images/1"]).zero_()
+    (captured / "inputs-0.safetensors").write_bytes(to_safetensors(inputs))
+    assert train(f"--replay={captured}") == 0
+    assert "every output and gradient is finite" in capsys.readouterr().out
+
+
+def test_batches_come_back_as_they_were_packed():
+    rows, image = torch.tensor([7, 2]), torch.rand(3, 4, 5)
+    target = {"boxes": torch.rand(1, 4), "labels": torch.tensor([2]), "masks": torch.ones(1, 4, 5, dtype=torch.uint8)}
+    nothing = {name: value[:0] for name, value in target.items()}
+    boxes = BoxBatch([image, image[:, 1:]], [nothing, target], rows)
+    masks = MaskBatch(torch.rand(2, 3, 4, 5), torch.zeros(2, 4, 5).long(), rows, torch.tensor([[4, 5], [3, 5]]))
+    for batch in (boxes, masks, Batch(torch.rand(2, 3, 4, 5), torch.tensor([1, 0]), rows)):
+        back = kinds()[type(batch).__name__].unpack(load(to_safetensors(batch.pack())))
+        assert type(back) is type(batch)
+        there, here = back.pack(), batch.pack()
+        assert sorted(there) == sorted(here)
+        assert all(torch.equal(there[name], value) and there[name].dtype == value.dtype for name, value in here.items())
+    back = BoxBatch.unpack(load(to_safetensors(boxes.pack())))
+    assert [sorted(target) for target in back.targets] == [["boxes", "labels", "masks"]] * 2
+    many = BoxBatch([image] * 12, [{"labels": torch.tensor([n])} for n in range(12)], torch.arange(12))
+    assert [t["labels"].item() for t in BoxBatch.unpack(load(to_safetensors(many.pack()))).targets] == list(range(12))
+
+
+def test_outputs_are_looked_into():
+    tensors = [torch.tensor([number]) for number in range(4)]
+    assert list(tensors_in({"a": [tensors[0], (tensors[1], None)], "b": {"c": tensors[2]}, "d": "text"})) == tensors[:3]

@@ -31,6 +31,25 @@ class BoxBatch(NamedTuple):
         targets = [{key: value.to(device, non_blocking=True) for key, value in t.items()} for t in self.targets]
         return self._replace(images=images, targets=targets)
 
+    def pack(self) -> dict[str, Tensor]:
+        """Its tensors by name: rows, images/0, targets/0/boxes and so on."""
+        images = {f"images/{number}": image for number, image in enumerate(self.images)}
+        targets = {
+            f"targets/{number}/{key}": value for number, t in enumerate(self.targets) for key, value in t.items()
+        }
+        return {"rows": self.rows, **images, **targets}
+
+    @classmethod
+    def unpack(cls, tensors: dict[str, Tensor]) -> "BoxBatch":
+        """The batch that was packed."""
+        rows = tensors["rows"]
+        targets: list[dict[str, Tensor]] = [{} for _ in rows]
+        for name, value in tensors.items():
+            if name.startswith("targets/"):
+                _, number, key = name.split("/")
+                targets[int(number)][key] = value
+        return cls([tensors[f"images/{number}"] for number in range(len(rows))], targets, rows)
+
 
 class TruthBatch(NamedTuple):
     """Images (3, H, W) at their own size; what is in each, as ``BoxedImages.truth`` writes it; and the rows (B,)."""

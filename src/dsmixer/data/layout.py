@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+from dsmixer.data.coco import FILE_NAME as COCO
 from dsmixer.data.csvfile import SUFFIXES as CSV
 from dsmixer.data.csvfile import find_csv
 from dsmixer.data.folder import SPLITS, is_image, listing, split_folders
@@ -12,6 +13,13 @@ EXPECTED = (
     "expected class folders (with or without train/ and val/), train.parquet, tar shards, or a CSV file "
     "with the columns path and label"
 )
+
+# what the command line has for these; a test compares
+INSTEAD = {
+    "boxes": "set model.head to fasterrcnn, maskrcnn, retinanet or fcos, as --recipe coco_retinanet_1x does",
+    "masks": "set model.head to upernet or semantic_fpn, as --recipe ade20k_fpn does",
+}
+SHOWN = 5  # names in a sentence
 
 
 class Layout(NamedTuple):
@@ -23,7 +31,7 @@ class Layout(NamedTuple):
 
 
 def recognize(root: str, depth: int = 3) -> Layout:
-    """Look at the names in ``root``; ``ValueError`` where they are no data set, or two of them.
+    """Look at the names in ``root``; ``ValueError`` where they are no data set for a classifier, or two of them.
 
     A list of images wins over the folders beside it, in which the images are. A folder in which only another one lies,
     as unpacking an archive leaves it, is gone through.
@@ -44,6 +52,8 @@ def recognize(root: str, depth: int = 3) -> Layout:
         raise ValueError(
             f"{root} holds {' and '.join(several)}; say what to read, for instance --data.name {min(found)}"
         )
+    if not found and (kind := dense_kind(root)):
+        raise ValueError(f"{root} {found_in(root)}, from which no classifier learns; {INSTEAD[kind]}")
     if found:
         kind = min(found)
         notes = (f"{kinds['csv']} says which images",) if kind == "csv" and folders else ()
@@ -53,6 +63,31 @@ def recognize(root: str, depth: int = 3) -> Layout:
         there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"
         raise ValueError(f"{root} holds {there}; {EXPECTED}")
     return _inside(root, folders, depth)
+
+
+def dense_kind(root: str) -> str:
+    """ "boxes" or "masks" where the names in a folder say that its images are annotated so, else ""."""
+    if not os.path.isdir(root):
+        return ""
+    folders = listing(root)[0]
+    if os.path.isdir(os.path.join(root, "ImageSets", "Main")):
+        return "boxes"
+    if "annotations" not in folders:
+        return ""
+    if any(map(COCO.fullmatch, listing(os.path.join(root, "annotations"))[1])):
+        return "boxes"
+    return "masks" if "images" in folders else ""
+
+
+def found_in(root: str) -> str:
+    """What lies there, as a sentence about ``root`` goes on, for whoever expected something else."""
+    if not os.path.isdir(root):
+        return "is not a folder"
+    if kind := dense_kind(root):
+        return f"is annotated with {kind}"
+    folders, files = listing(root)
+    names = [*(f"{name}/" for name in folders), *files]
+    return f"holds {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}" if names else "is empty"
 
 
 def _inside(root: str, folders: list[str], depth: int) -> Layout:

@@ -37,6 +37,15 @@ class Batch(NamedTuple):
         images = self.images.to(device, non_blocking=True, memory_format=layout)
         return self._replace(images=images, targets=self.targets.to(device, non_blocking=True))
 
+    def pack(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        return {"images": self.images, "targets": self.targets, "rows": self.rows}
+
+    @classmethod
+    def unpack(cls, tensors: dict[str, Tensor]) -> "Batch":
+        """The batch that was packed."""
+        return cls(tensors["images"], tensors["targets"], tensors["rows"])
+
 
 class CountedBatches:
     """The batches of a whole run as lists of (epoch, position), beginning anywhere.

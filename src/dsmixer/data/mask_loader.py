@@ -33,6 +33,15 @@ class MaskBatch(NamedTuple):
         images = self.images.to(device, non_blocking=True, memory_format=layout)
         return self._replace(images=images, masks=self.masks.to(device, non_blocking=True))
 
+    def pack(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        return {"images": self.images, "masks": self.masks, "rows": self.rows, "sizes": self.sizes}
+
+    @classmethod
+    def unpack(cls, tensors: dict[str, Tensor]) -> "MaskBatch":
+        """The batch that was packed."""
+        return cls(tensors["images"], tensors["masks"], tensors["rows"], tensors["sizes"])
+
 
 class MaskedImages(Samples[MaskBatch]):
     """A split as tensors. Batches are padded to ``least_side`` or more."""

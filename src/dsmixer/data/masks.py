@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsmixer.data.bad import Bad
+from dsmixer.data.layout import dense_kind, found_in
 from dsmixer.data.mask_files import MaskCoding, read_mask
 from dsmixer.data.source import Encoded, read_file
 from dsmixer.data.splits import Split, Splits, three_parts
@@ -32,6 +33,10 @@ class Pairs(NamedTuple):
 
 def find_pairs(root: str | Path) -> dict[str, Pairs]:
     """The files of every split in ``root``, in the order of their names; reads names only."""
+    if dense_kind(str(root)) != "masks":
+        raise ValueError(
+            f"{root} {found_in(str(root))}; masks are expected in annotations/train, of images in images/train"
+        )
     root = Path(root)
     found = {}
     for split, names in SPLITS.items():

@@ -74,7 +74,20 @@ def three_parts(whole: dict[str, Split[S]], fraction: float) -> tuple[Split[S], 
 
 
 def check_root(name: str, root: str) -> None:
-    """``ValueError`` where ``open_data`` would find nothing; looks at names only."""
+    """``ValueError`` where nothing would be found; looks at names only.
+
+    ``name`` is as ``open_data`` has it, or "boxes" or "masks".
+    """
+    if name == "boxes":
+        from dsmixer.data.survey import find_boxes
+
+        find_boxes(root)
+        return
+    if name == "masks":
+        from dsmixer.data.masks import find_pairs
+
+        find_pairs(root)
+        return
     layout = recognize(root) if name == "auto" else Layout(name, root)
     if not os.path.isdir(layout.root) and layout.kind != "csv":
         raise ValueError(f"{root} is not a folder")

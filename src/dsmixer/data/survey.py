@@ -8,11 +8,12 @@ import numpy as np
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.boxes import BoxedImages
-from dsmixer.data.coco import open_coco
+from dsmixer.data.coco import find_coco, open_coco
 from dsmixer.data.decode import decode, upright_size
 from dsmixer.data.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE, Fault
+from dsmixer.data.layout import dense_kind, found_in
 from dsmixer.data.splits import Split, Splits, three_parts
-from dsmixer.data.voc import open_voc
+from dsmixer.data.voc import find_voc, open_voc
 
 
 def check_images(source: BoxedImages) -> dict[int, Bad]:
@@ -103,10 +104,18 @@ def _holds_objects(part: Split[BoxedImages]) -> bool:
 
 def open_annotations(root: str) -> dict[str, BoxedImages]:
     """Every split of a folder, annotated in COCO's or Pascal VOC's way; ``ValueError`` where it is neither."""
+    return {"coco": open_coco, "voc": open_voc}[find_boxes(root)](root)
+
+
+def find_boxes(root: str) -> str:
+    """ "coco" or "voc", from names alone; ``ValueError`` where it is neither, or a part of it is missing."""
     if (Path(root) / "ImageSets" / "Main").is_dir():
-        return open_voc(root)
-    if (Path(root) / "annotations").is_dir():
-        return open_coco(root)
+        find_voc(root)
+        return "voc"
+    if (Path(root) / "annotations").is_dir() and dense_kind(root) != "masks":
+        find_coco(root)
+        return "coco"
     raise ValueError(
-        f"{root} holds neither annotations/ (COCO's: annotations/train.json beside train/) nor ImageSets/Main/ (VOC's)"
+        f"{root} {found_in(root)}; boxes are expected as COCO has them (annotations/train.json beside train/) or as "
+        "Pascal VOC does (ImageSets/Main/train.txt)"
     )

@@ -5,9 +5,9 @@ all that a replay needs.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,30 @@ from dsmixer.engine.parallel import whole
 from dsmixer.tasks.base import Task
 
 
+class AnyBatch(Protocol):
+    """What every kind of training batch can do."""
+
+    @property
+    def images(self) -> Iterable[Tensor]:
+        """One by one, (C, H, W)."""
+        ...
+
+    def to(self, device: torch.device, channels_last: bool = False) -> Self:
+        """On another device."""
+        ...
+
+    def pack(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        ...
+
+    @classmethod
+    def unpack(cls, tensors: dict[str, Tensor]) -> Self:
+        """The batch that was packed."""
+        ...
+
+
 def diagnose(
-    model: nn.Module, task: Task, batches: Sequence[Batch], plan: Plan, step: int, rank: int
+    model: nn.Module, task: Task, batches: Sequence[AnyBatch], plan: Plan, step: int, rank: int
 ) -> dict[str, Any]:
     """Compute a step's losses and gradients again, watching every module; the weights stay as they are.
 
@@ -35,7 +57,7 @@ def diagnose(
 
     def watch(name: str) -> Any:
         def look(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if not found and isinstance(output, Tensor) and not output.isfinite().all():
+            if not found and not all(tensor.isfinite().all() for tensor in tensors_in(output)):
                 found.append(name)
 
         return look
@@ -62,8 +84,27 @@ def diagnose(
         for hook in hooks:
             hook.remove()
         model.zero_grad()
-    images = not all(batch.images.isfinite().all() for batch in batches)
+    images = not all(image.isfinite().all() for batch in batches for image in batch.images)
     return {"losses": losses, "module": "the images" if images else (found or [None])[0], "gradients": gradients}
+
+
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """The tensors of what a module returns, however deep in dicts, lists and tuples they lie."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        yield from tensors_in(list(output.values()))
+    elif isinstance(output, list | tuple):
+        for part in output:
+            yield from tensors_in(part)
+
+
+def kinds() -> dict[str, type[AnyBatch]]:
+    """What a captured batch can be, by the name that is written down."""
+    from dsmixer.data.box_batches import BoxBatch
+    from dsmixer.data.mask_loader import MaskBatch
+
+    return {kind.__name__: kind for kind in (Batch, MaskBatch, BoxBatch)}
 
 
 def is_finite(findings: dict[str, Any]) -> bool:
@@ -85,7 +126,7 @@ def sentence(findings: dict[str, Any]) -> str:
 def capture(
     folder: Path,
     model: nn.Module,
-    batches: Sequence[Batch],
+    batches: Sequence[AnyBatch],
     facts: dict[str, Any],
     findings: dict[str, Any],
     group: Group,
@@ -95,18 +136,17 @@ def capture(
     if group.is_main:
         folder.mkdir(exist_ok=True)
     group.wait()
-    inputs = {}
-    for number, batch in enumerate(batches):
-        inputs |= {f"{number}/images": batch.images, f"{number}/targets": batch.targets, f"{number}/rows": batch.rows}
+    inputs = {f"{n}/{name}": value for n, batch in enumerate(batches) for name, value in batch.pack().items()}
     write_atomically(folder / f"inputs-{group.rank}.safetensors", to_safetensors(inputs))
     if group.is_main:
         write_atomically(folder / "weights.safetensors", to_safetensors(weights))
+    facts = {**facts, "batch": type(batches[0]).__name__, "batches": len(batches)}
     text = json.dumps({**facts, "rank": group.rank, "world": group.world, **findings}, indent=2) + "\n"
     write_atomically(folder / f"step-{group.rank}.json", text.encode())
     group.wait()
 
 
-def captured(folder: Path, group: Group) -> tuple[dict[str, Tensor], list[Batch], dict[str, Any]]:
+def captured(folder: Path, group: Group) -> tuple[dict[str, Tensor], list[AnyBatch], dict[str, Any]]:
     """Weights, and one process's inputs and facts, that ``capture`` wrote; ``CheckpointError`` if they are unreadable.
 
     A process alone gets those of the first that was not finite.
@@ -124,8 +164,11 @@ def captured(folder: Path, group: Group) -> tuple[dict[str, Tensor], list[Batch]
         inputs = {
             name: value.clone() for name, value in load((folder / f"inputs-{rank}.safetensors").read_bytes()).items()
         }
-        count = len(inputs) // 3
-        batches = [Batch(inputs[f"{n}/images"], inputs[f"{n}/targets"], inputs[f"{n}/rows"]) for n in range(count)]
+        batches = [_unpack(kinds()[facts["batch"]], inputs, f"{number}/") for number in range(facts["batches"])]
     except (OSError, ValueError, LookupError, SafetensorError) as error:
         raise CheckpointError(f"{folder} does not hold the capture of a step, or it is damaged: {error}") from error
     return weights, batches, facts
+
+
+def _unpack(kind: type[AnyBatch], inputs: dict[str, Tensor], prefix: str) -> AnyBatch:
+    return kind.unpack({name[len(prefix) :]: value for name, value in inputs.items() if name.startswith(prefix)})
