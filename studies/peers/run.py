@@ -6,7 +6,8 @@
 A run is `dsmixer train --recipe RECIPE` with another `model.name`, in FOLDER/RECIPE-MODEL-START-SEED; one that was
 stopped goes on, a finished one is only read. START is `scratch`, or the recipe whose run of the same model and seed 0
 gives the backbone its weights. Data lies in ../shared/data, or where DSMIXER_DATA points. Two such commands, with other
-models, may run side by side. `--collect` trains nothing.
+models, may run side by side. `--collect` trains nothing. Each recipe has its table: cifar10.csv beside this file, camvid
+in studies/dense and so on; `studies.peers.page` puts them into the pages.
 """
 
 import argparse
@@ -28,11 +29,12 @@ from dsmixer.weights import read_about
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("DSMIXER_DATA", HERE.parents[2] / "shared/data"))
-FOLDERS = {
-    "cifar10": "cifar10",
-    "tiny_imagenet_100": "tiny-imagenet-100",
-    "camvid": "camvid",
-    "bccd": "bccd",
+FOLDERS = {"cifar10": "cifar10", "tiny_imagenet_100": "tiny-imagenet-100", "camvid": "camvid", "bccd": "bccd"}
+TABLES = {
+    "cifar10": HERE / "cifar10.csv",
+    "tiny_imagenet_100": HERE / "tiny_imagenet_100.csv",
+    "camvid": HERE.parent / "dense" / "camvid.csv",
+    "bccd": HERE.parent / "dense" / "bccd.csv",
 }
 # of about 2 million parameters: a network of ours, a ConvNeXt, a hybrid with attention, a ResNet made narrower
 MODELS: dict[str, dict[str, object]] = {
@@ -139,7 +141,7 @@ def main() -> None:
             train(folder, options(recipe, model, start, seed, asked.runs))
     for recipe in asked.recipes:
         if rows := collect(asked.runs, recipe):
-            write(HERE / f"{recipe}.csv", rows)
+            write(TABLES[recipe], rows)
 
 
 if __name__ == "__main__":
