@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 uv run python -m studies.peers.run cifar10 tiny_imagenet_100 --runs FOLDER
     OMP_NUM_THREADS=1 uv run python -m studies.peers.run camvid bccd --runs FOLDER --starts scratch tiny_imagenet_100
 
-A run is `dsmixer train --recipe RECIPE` with another `model.name`, in FOLDER/RECIPE-MODEL-START-SEED; one that was stopped
-goes on, a finished one is only read. START is `scratch`, or the recipe whose run of the same model and seed 0 gives the
-backbone its weights. Data lies in ../shared/data, or where DSMIXER_DATA points. Two such commands, with other models, may
-run side by side. `--collect` trains nothing.
+A run is `dsmixer train --recipe RECIPE` with another `model.name`, in FOLDER/RECIPE-MODEL-START-SEED; one that was
+stopped goes on, a finished one is only read. START is `scratch`, or the recipe whose run of the same model and seed 0
+gives the backbone its weights. Data lies in ../shared/data, or where DSMIXER_DATA points. Two such commands, with other
+models, may run side by side. `--collect` trains nothing. Each recipe has its table: cifar10.csv beside this file, camvid
+in studies/dense and so on; `studies.peers.page` puts them into the pages.
 """
 
 import argparse
@@ -19,13 +20,21 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dsmixer.cli.models import cost
+from dsmixer.engine.dense import build_dense
+from dsmixer.weights import read_about
+
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("DSMIXER_DATA", HERE.parents[2] / "shared/data"))
-FOLDERS = {
-    "cifar10": "cifar10",
-    "tiny_imagenet_100": "tiny-imagenet-100",
-    "camvid": "camvid",
-    "bccd": "bccd",
+FOLDERS = {"cifar10": "cifar10", "tiny_imagenet_100": "tiny-imagenet-100", "camvid": "camvid", "bccd": "bccd"}
+TABLES = {
+    "cifar10": HERE / "cifar10.csv",
+    "tiny_imagenet_100": HERE / "tiny_imagenet_100.csv",
+    "camvid": HERE.parent / "dense" / "camvid.csv",
+    "bccd": HERE.parent / "dense" / "bccd.csv",
 }
 # of about 2 million parameters: a network of ours, a ConvNeXt, a hybrid with attention, a ResNet made narrower
 MODELS: dict[str, dict[str, object]] = {
@@ -34,7 +43,6 @@ MODELS: dict[str, dict[str, object]] = {
     "edgenext_x_small": {},
     "resnet18": {"channels": [28, 56, 112, 224]},
 }
-SHOWN = ("recipe", "model", "start", "seed", "epochs", "parameters", "macs", "train_images_per_s")
 
 
 def options(recipe: str, model: str, start: str, seed: int, runs: Path) -> list[str]:
@@ -56,8 +64,32 @@ def train(folder: Path, asked: list[str]) -> None:
         subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
 
 
+def macs(weights: Path) -> int:
+    """Forward multiplications of a finished network, its head included, for an image as the recipe tests it."""
+    about = read_about(weights)
+    if about.head is None:
+        side = about.image_size
+        return cost(about.architecture, side, side, num_classes=about.num_classes, **about.model_kwargs).macs
+    network = build_dense(
+        about.head,
+        about.head_kwargs,
+        about.architecture,
+        about.model_kwargs,
+        num_classes=about.num_classes,
+        in_chans=about.in_chans,
+        mean=about.mean,
+        std=about.std,
+        seed=0,
+    )
+    short = about.short_side or about.head_kwargs["min_size"]
+    image = torch.zeros(3, short, short * 4 // 3)  # both data sets have 4:3
+    with torch.inference_mode(), FlopCounterMode(display=False) as flops:
+        network.eval()(image[None] if about.short_side else [image])
+    return flops.get_total_flops() // 2
+
+
 def row(folder: Path, recipe: str, model: str, start: str, seed: int) -> dict[str, object]:
-    """What a finished run says of itself, and its network's forward MACs for one training image."""
+    """What a finished run says of itself, and its network's MACs."""
     result = json.loads((folder / "result.json").read_text())
     return {
         "recipe": recipe,
@@ -66,6 +98,7 @@ def row(folder: Path, recipe: str, model: str, start: str, seed: int) -> dict[st
         "seed": seed,
         "epochs": result["epochs"],
         "parameters": result["parameters"],
+        "macs": macs(folder / "model.safetensors"),
         "train_images_per_s": result["images_per_second"],
         **{f"test_{name}": round(value, 4) for name, value in result["test"].items()},
     }
@@ -108,7 +141,7 @@ def main() -> None:
             train(folder, options(recipe, model, start, seed, asked.runs))
     for recipe in asked.recipes:
         if rows := collect(asked.runs, recipe):
-            write(HERE / f"{recipe}.csv", rows)
+            write(TABLES[recipe], rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Options of a verb made from a dataclass of ``config.py``: default and text from there."""
+"""Options of a verb made from a dataclass of ``config/``: default and text from there."""
 
 import argparse
 from dataclasses import fields
