@@ -81,11 +81,11 @@ def test_check_of_masks_names_every_bad_pair_and_says_what_each_class_covers(tmp
     assert main([*ask, "--out", str(tmp_path / "bad.csv")]) == 1
     out = capsys.readouterr().out
     assert (
-        "readable        16 of 17 images\nbad             1 empty\nbad             3 without a mask that fits\n" in out
+        "readable        17 of 18 images\nbad             1 empty\nbad             3 without a mask that fits\n" in out
     )
     assert list(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))[1:] == [
-        ["images/train/1.png", "has no mask"],
         ["images/train/0.png", "empty"],
+        ["images/train/1.png", "has no mask"],
         ["images/val/2.png", "annotations/val/2.png: 3072 pixels (the first in row 0, column 0) hold 7; "
          "expected 0 to 2, and 255 where nothing is scored"],
         ["images/test/3.png", "annotations/test/3.png: the mask is 9x9, its image 56x40"],
@@ -108,7 +108,7 @@ def test_check_of_boxes_reports_annotations_and_names_every_bad_image(tmp_path, 
     out = capsys.readouterr().out
     assert "16 of 18 images" in out
     assert "bad             1 of another size than annotated\n" in out
-    assert "image file missing: 1 (0.png: missing); left out" in out
+    assert "image file missing: 1 (0.png: missing); left out of evaluations" in out
     rows = dict(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))
     assert sorted(rows) == ["name", "train/0.png", "train/1.png", "val/2.png"]
     assert rows["train/1.png"].startswith("damaged image")

@@ -92,8 +92,7 @@ def _masks(asked: argparse.Namespace) -> Checked:
             split: count_pixels(Split(source, np.arange(len(source))), asked.workers, advance)
             for split, source in sources.items()
         }
-    lone = [bad for source in sources.values() for bad in source.bad]
-    bad = dict([*lone, *(bad for counted in counts.values() for bad in counted.bad), *found.bad])
+    bad = dict([*(bad for counted in counts.values() for bad in counted.bad), *found.bad])
     table = [*_images(found, bad, "without a mask that fits")]
     for split, counted in counts.items():
         table.append((split, f"{len(sources[split]):,} images: {_shares(sources[split].classes, counted)}"))
