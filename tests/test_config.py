@@ -41,10 +41,54 @@ def test_every_field_has_a_text_and_the_defaults_are_valid():
         ("model.drop_path_rate", 1.0),
         ("model.kwargs", {"num_classes": 3}),
         ("run.seed", -1),
+        ("optim.schedule", "step"),
+        ("optim.drop_epochs", [8, 11]),
+        ("optim.power", 0.9),
+        ("optim.lr_batch", 0),
+        ("model.head_kwargs", {"dim": 64}),
+        ("masks.ignore_index", 11),
+        ("boxes.longest", 400),
     ],
 )
 def test_a_value_that_cannot_work_is_named(key, value):
+    complaint(key, value, Config(data=DataConfig(root="images")))
+
+
+@pytest.mark.parametrize(
+    ("head", "key", "value"),
+    [
+        ("upernet", "data.mixup", 0.8),
+        ("upernet", "optim.label_smoothing", 0.1),
+        ("upernet", "boxes.short_sides", [480, 800]),
+        ("upernet", "masks.scale", [2.0, 0.5]),
+        ("upernet", "masks.hard_below", 1.0),
+        ("fcos", "masks.dice", 1.0),
+        ("fcos", "data.cache", "memory"),
+        ("fcos", "data.in_chans", 1),
+        ("fcos", "optim.class_weights", "balanced"),
+        ("fcos", "boxes.jitter", [0.5]),
+        ("fcos", "boxes.short_sides", []),
+    ],
+)
+def test_a_value_that_another_task_looks_at_is_refused(head, key, value):
     config = Config(data=DataConfig(root="images"))
+    config.model.head = head
+    if key == "data.in_chans":
+        config.data.mean, config.data.std = [0.5], [0.5]
+    complaint(key, value, config)
+
+
+def test_epochs_of_drops_rise_within_the_run():
+    config = Config(data=DataConfig(root="images"))
+    config.optim.schedule, config.optim.epochs = "step", 12
+    for drops in ([11, 8], [8, 8], [0], [12]):
+        complaint("optim.drop_epochs", drops, config)
+    config.optim.drop_epochs = [8, 11]
+    config.check()
+
+
+def complaint(key, value, config):
+    """Set the value and expect a sentence that names its field."""
     section, name = key.split(".")
     setattr(getattr(config, section), name, value)
     with pytest.raises(ValueError, match=key.replace(".", r"\.")):

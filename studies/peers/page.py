@@ -22,7 +22,7 @@ SCORES = {
 
 
 def markdown(recipe: str) -> str:
-    """Rows of a recipe, the best first; means over seeds, with their standard deviation where there are three or more."""
+    """Rows of a recipe, the best first; means over seeds, from three on with their standard deviation."""
     path, scores = TABLES[recipe], SCORES[recipe]
     if not path.is_file():
         return "Nothing has been trained yet.\n"

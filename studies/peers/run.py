@@ -6,8 +6,8 @@
 A run is `dsmixer train --recipe RECIPE` with another `model.name`, in FOLDER/RECIPE-MODEL-START-SEED; one that was
 stopped goes on, a finished one is only read. START is `scratch`, or the recipe whose run of the same model and seed 0
 gives the backbone its weights. Data lies in ../shared/data, or where DSMIXER_DATA points. Two such commands, with other
-models, may run side by side. `--collect` trains nothing. Each recipe has its table: cifar10.csv beside this file, camvid
-in studies/dense and so on; `studies.peers.page` puts them into the pages.
+models, may run side by side. `--collect` trains nothing. Each recipe has its table, beside this file or in
+studies/dense; `studies.peers.page` puts them into the pages.
 """
 
 import argparse
