@@ -2,12 +2,16 @@
 
 import csv
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from dsmixer.cli import main
 from dsmixer.data.splits import open_data
+from tests.data.annotated import coco, write_coco
 from tests.data.crafted import class_folders
 from tests.data.dirty import BAD, FILES
+from tests.engine.dense import CLASSES, write_boxes, write_masks
 
 
 @pytest.fixture
@@ -56,3 +60,90 @@ def test_pack_says_what_it_leaves_out_and_what_it_made(root, tmp_path, capsys):
     assert len(sources["train"].labels) + len(sources["val"].labels) == good
     assert main(["pack", str(root), str(tmp_path / "packed")]) == 2
     assert "exists" in capsys.readouterr().err
+
+
+def test_check_of_masks_names_every_bad_pair_and_says_what_each_class_covers(tmp_path, capsys):
+    root = write_masks(tmp_path / "masks")
+    ask = ["check", str(root), "--workers", "2", "--classes", *CLASSES]
+    assert main(ask) == 0
+    out = capsys.readouterr().out
+    assert "18 of 18 images" in out
+    train = next(line for line in out.splitlines() if line.startswith("train"))
+    masks = np.concatenate([np.asarray(Image.open(path)).ravel() for path in (root / "annotations/train").iterdir()])
+    shares = np.bincount(masks, minlength=256) / (masks != 255).sum() * 100
+    assert f"ground {shares[0]:.2f} %, square {shares[1]:.2f} %, stripe {shares[2]:.2f} %" in train
+    assert f"; {(masks == 255).mean() * 100:.2f} % not scored" in train
+
+    (root / "images/train/0.png").write_bytes(b"")
+    (root / "annotations/train/1.png").unlink()
+    Image.new("L", (64, 48), 7).save(root / "annotations/val/2.png")
+    Image.new("L", (9, 9), 1).save(root / "annotations/test/3.png")
+    assert main([*ask, "--out", str(tmp_path / "bad.csv")]) == 1
+    out = capsys.readouterr().out
+    assert (
+        "readable        17 of 18 images\nbad             1 empty\nbad             3 without a mask that fits\n" in out
+    )
+    assert list(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))[1:] == [
+        ["images/train/0.png", "empty"],
+        ["images/train/1.png", "has no mask"],
+        ["images/val/2.png", "annotations/val/2.png: 3072 pixels (the first in row 0, column 0) hold 7; "
+         "expected 0 to 2, and 255 where nothing is scored"],
+        ["images/test/3.png", "annotations/test/3.png: the mask is 9x9, its image 56x40"],
+    ]  # fmt: skip
+    assert main([*ask, "--ignore-index", "7"]) == 1  # then 255 is no class
+    assert "hold 255" in capsys.readouterr().out
+
+
+def test_check_of_boxes_reports_annotations_and_names_every_bad_image(tmp_path, capsys):
+    root = write_boxes(tmp_path / "boxes")
+    assert main(["check", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "18 of 18 images" in out
+    assert "train: 6 images, 6 objects\n  cat 3, dog 3\n" in out
+    whole = (root / "train/1.png").read_bytes()
+    (root / "train/0.png").unlink()
+    (root / "train/1.png").write_bytes(whole[:-30])  # its header is good
+    Image.new("RGB", (9, 9)).save(root / "val/2.png")
+    assert main(["check", str(root), "--out", str(tmp_path / "bad.csv")]) == 1
+    out = capsys.readouterr().out
+    assert "16 of 18 images" in out
+    assert "bad             1 of another size than annotated\n" in out
+    assert "image file missing: 1 (0.png: missing); left out of evaluations" in out
+    rows = dict(csv.reader((tmp_path / "bad.csv").read_text().splitlines()))
+    assert sorted(rows) == ["name", "train/0.png", "train/1.png", "val/2.png"]
+    assert rows["train/1.png"].startswith("damaged image")
+    assert rows["val/2.png"] == "9x9, but annotated as 64x48"
+
+
+def test_check_fails_where_annotations_must_be_corrected(tmp_path, capsys):
+    data = coco()
+    data["annotations"][0]["category_id"] = 77
+    for split in ("train", "val"):
+        write_coco(tmp_path, split, data if split == "train" else coco())
+    assert main(["check", str(tmp_path)]) == 1
+    assert (
+        "category that is not listed: 1 (annotation 100 of category 77); must be corrected" in capsys.readouterr().out
+    )
+
+
+WRONG = [
+    (["boxes", "--ignore-index", "3"], "--ignore-index says how masks are read, but"),
+    (["masks"], "holds neither classes.txt nor classes.json"),
+    (["masks", "--palette", "red"], "red is no list of colors, such as"),
+    (["masks", "--name", "boxes"], "is annotated with masks; boxes are expected"),
+    (["boxes", "--name", "masks"], "is annotated with boxes; masks are expected"),
+    (["masks", "--workers", "0"], "--workers is 0"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_what_check_cannot_do_is_one_sentence(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_masks(tmp_path / "masks")
+    write_boxes(tmp_path / "boxes")
+    assert main(["check", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert message in error
+    assert main(["pack", arguments[0], "out"]) == 2
+    assert "from which no classifier learns" in capsys.readouterr().err

@@ -128,7 +128,7 @@ def test_the_splits_of_ade20k_and_a_validation_carved_from_train(folder):
     assert (image.size, mask.tolist()) == ((3, 2), EXPECTED)
 
 
-def test_an_image_without_a_mask_is_left_out_and_listed_and_other_files_are_passed_over(folder):
+def test_an_image_without_a_mask_keeps_its_place_and_is_listed_and_other_files_are_passed_over(folder):
     images = folder / "images" / "training"
     (images / "Thumbs.db").write_text("")
     (images / "._one.png").write_text("")
@@ -136,7 +136,10 @@ def test_an_image_without_a_mask_is_left_out_and_listed_and_other_files_are_pass
     save(VALUES, folder / "annotations" / "validation" / "four.png")
     splits = opened(folder)
     assert splits.bad == (("images/training/three.png", "has no mask"),)
-    assert [splits.train.source.name(row) for row in range(2)] == ["images/training/one.png", "images/training/two.png"]
+    assert [splits.train.source.name(row)[-9:-4] for row in range(3)] == ["g/one", "three", "g/two"]
+    assert len(splits.train.rows) + len(splits.val.rows) == 3
+    with pytest.raises(ValueError, match=r"^images/training/three.png: has no mask$"):
+        splits.train.source.pair(1, "RGB")
     assert splits.notes[0] == "1 masks of val have no image, such as annotations/validation/four.png: left out"
     for path in (folder / "annotations" / "training").iterdir():
         path.rename(path.with_stem(f"{path.stem}_labels"))

@@ -8,6 +8,7 @@ import pytest
 from tests.data.crafted import class_folders
 from tests.data.dirty import BAD, FILES
 
+from .dense import options, write
 from .shrunken import sha, train
 from .test_folders import TINY
 
@@ -69,3 +70,35 @@ def test_above_the_budget_the_run_stops_with_the_list_and_goes_on_with_a_larger_
     assert "images cannot be read, more than data.max_bad 0.001 allows (listed in" in error
     assert f"{rows(tmp_path / 'run')[1][0]}: " in error
     assert train(f"--resume={tmp_path / 'run'}", "--data.max_bad=0.5") == 0
+
+
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_masks_and_boxes_too_are_skipped_alike_by_any_workers_and_after_an_interruption(kind, tmp_path, monkeypatch):
+    root = write(kind, tmp_path / "data")
+    images = root / "images" if kind == "masks" else root
+    for name in ("train/2.png", "val/0.png", "test/1.png"):
+        (images / name).write_bytes((images / name).read_bytes()[:-30])
+    lost = root / ("annotations/train/4.png" if kind == "masks" else "train/4.png")
+    lost.unlink()
+    ask = [*options(kind, root), "--data.max_bad=0.3"]
+    assert train(*ask, f"--out={tmp_path / 'a'}") == 0
+    names = [f"{images.relative_to(root) / name}" for name in ("train/4.png", "train/2.png", "val/0.png", "test/1.png")]
+    assert [row[0] for row in rows(tmp_path / "a")][:2] == ["name", names[0]]  # at the start, before any batch
+    assert sorted(row[0] for row in rows(tmp_path / "a")[1:]) == sorted(names)
+
+    from dsmixer.engine import loop
+
+    step, steps = loop.train_step, []
+
+    def counted(*arguments, **settings):
+        steps.append(1)
+        if len(steps) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(*arguments, **settings)
+
+    monkeypatch.setattr(loop, "train_step", counted)
+    assert train(*ask, f"--out={tmp_path / 'c'}") == 130
+    monkeypatch.undo()
+    assert train(f"--resume={tmp_path / 'c'}", "--data.workers=1") == 0
+    assert sha(tmp_path / "c") == sha(tmp_path / "a")
+    assert sorted(rows(tmp_path / "c")) == sorted(rows(tmp_path / "a"))

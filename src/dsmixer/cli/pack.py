@@ -4,9 +4,7 @@ from pathlib import Path
 
 from dsmixer.cli import Parser, complain
 from dsmixer.cli.progress import bar
-from dsmixer.cli.source import add_source, open_source
-
-SHOWN = 20  # bad files on the console
+from dsmixer.cli.source import add_source, check_workers, open_source, tell_bad
 
 
 def main(arguments: list[str]) -> int:
@@ -19,6 +17,7 @@ def main(arguments: list[str]) -> int:
     out = Path(asked.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists; give a folder that does not, or is empty")
+    check_workers(asked)
     sources, notes = open_source(asked)
     for note in notes:
         print(f"note: {note}")
@@ -40,8 +39,7 @@ def main(arguments: list[str]) -> int:
             write_bad(out / "bad_files.csv", dict(bad))
     except OSError as error:
         return complain(f"{out} cannot be written: {error.strerror or error}", code=1)
-    for name, reason in bad[:SHOWN]:
-        print(f"left out: {name}: {reason}")
+    tell_bad("left out", bad)
     if bad:
         print(f"{len(bad):,} bad files were left out; see {out / 'bad_files.csv'}")
     images = sum(len(source.labels) for source in sources.values()) - len(bad)

@@ -17,10 +17,11 @@ UNKNOWN_CATEGORY = Fault("object of a category that is not listed")
 UNKNOWN_CLASS = Fault("object of a class that train does not have")
 NOTHING_TO_FIND = Fault("split without any object")
 
-# Files go missing and break on any disk; like those that break later, they count against data.max_bad
-MISSING = Fault("image file missing", "left out")
-UNREADABLE = Fault("image file that is not an image", "left out")
-OTHER_SIZE = Fault("image of another size than its annotation says", "left out")
+# Files go missing and break on any disk: these count against data.max_bad, as do those that break later
+UNUSED = "left out of evaluations, replaced in training"
+MISSING = Fault("image file missing", UNUSED)
+UNREADABLE = Fault("image file that is not an image", UNUSED)
+OTHER_SIZE = Fault("image of another size than its annotation says", UNUSED)
 OBJECT_ID_TWICE = Fault("annotation id used twice", "both kept, numbered anew")
 UNUSED_CLASS = Fault("class without any object", "kept; its score is n/a")
 NO_OBJECTS = Fault("image without objects", "kept, trained on as background")

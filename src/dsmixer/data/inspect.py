@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Findings:
         return Counter(re.split(r" \(|:|;", reason)[0] for _, reason in self.bad)
 
 
-def inspect(sources: dict[str, Source], workers: int, advance: Callable[[int], object]) -> Findings:
+def inspect(sources: Mapping[str, Source], workers: int, advance: Callable[[int], object]) -> Findings:
     """Decode every image with ``workers`` threads; ``advance`` is told how many more are done."""
     found = Findings()
     first: dict[bytes, tuple[str, int]] = {}

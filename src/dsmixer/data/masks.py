@@ -7,7 +7,7 @@ or ``classes.json``, in the order of the indices.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from PIL import Image
@@ -21,6 +21,8 @@ from dsmixer.data.splits import Split, Splits, three_parts
 SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test", "testing")}
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
+
+NO_MASK = "has no mask"
 
 
 class Pairs(NamedTuple):
@@ -79,23 +81,21 @@ def name_below_root(path: Path) -> str:
 
 
 class MaskFolder(Encoded):
-    """One split: images with a class index a pixel. Images without a mask are in ``bad``, and no rows of it.
+    """One split: images with a class index a pixel.
 
     An image's name stands for the pair; what is wrong with its mask is said with the mask's own.
     """
 
     def __init__(self, pairs: Pairs, classes: list[str], coding: MaskCoding) -> None:
-        whole = [(image, mask) for image, mask in zip(pairs.images, pairs.masks, strict=True) if mask is not None]
-        if not whole:
+        if not any(pairs.masks):
             raise ValueError(f"no image beside {pairs.images[0]} has a mask; one belongs to the image of the same stem")
-        self.images, self.masks = [image for image, _ in whole], [mask for _, mask in whole]
-        self.classes, self.coding = classes, coding
-        self.labels = np.zeros(len(whole), np.int64)  # one label an image there is none: splits are carved at random
-        self.bad: list[Bad] = [
-            (name_below_root(image), "has no mask")
-            for image, mask in zip(pairs.images, pairs.masks, strict=True)
-            if mask is None
-        ]
+        self.images, self.masks, self.classes, self.coding = pairs.images, pairs.masks, classes, coding
+        self.labels = np.zeros(len(self), np.int64)  # one label an image there is none: splits are carved at random
+
+    @property
+    def bad(self) -> list[Bad]:
+        """The images that have no mask; reading them fails."""
+        return [(self.name(row), NO_MASK) for row in range(len(self)) if self.masks[row] is None]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -110,20 +110,19 @@ class MaskFolder(Encoded):
 
     def mask(self, row: int) -> np.ndarray:
         """Class indices and ``IGNORE``, int32 (H, W)."""
-        return read_mask(self.masks[row], self.coding, name_below_root(self.masks[row]))
+        path = self.masks[row]
+        if path is None:
+            raise ValueError(f"{self.name(row)}: {NO_MASK}")
+        return read_mask(path, self.coding, name_below_root(path))
 
     def pair(self, row: int, mode: str) -> tuple[Image.Image, np.ndarray]:
         """Image, "RGB" or "L", and mask; ``ValueError`` naming the mask where it is not as large as the image."""
-        image, mask = self.image(row, mode), self.mask(row)
-        self.require_size(row, mask, image.size)
-        return image, mask
-
-    def require_size(self, row: int, mask: np.ndarray, size: tuple[int, int]) -> None:
-        """``ValueError`` naming the mask unless it has the image's (width, height)."""
+        mask, image = self.mask(row), self.image(row, mode)
         height, width = mask.shape
-        if (width, height) != size:
-            name = name_below_root(self.masks[row])
-            raise ValueError(f"{name}: the mask is {width}x{height}, its image {size[0]}x{size[1]}")
+        if (width, height) != image.size:
+            name = name_below_root(cast(Path, self.masks[row]))
+            raise ValueError(f"{name}: the mask is {width}x{height}, its image {image.width}x{image.height}")
+        return image, mask
 
 
 MaskSplit, MaskSplits = Split[MaskFolder], Splits[MaskFolder]

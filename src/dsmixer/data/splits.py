@@ -27,7 +27,8 @@ class Split(NamedTuple, Generic[S]):
 class Splits(NamedTuple, Generic[S]):
     """The three parts of a data set and the names of its classes, in the order of the labels.
 
-    ``notes`` are worth saying; ``bad`` are images that were found to be unusable already, and are in no part.
+    ``notes`` are worth saying. ``bad`` are images of which it is known already that they cannot be read. They keep
+    their places, so that a file that is lost or repaired between two sessions moves no other.
     """
 
     train: Split[S]

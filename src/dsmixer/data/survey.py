@@ -75,21 +75,20 @@ def refuse_faulty(sources: dict[str, BoxedImages]) -> None:
 def open_boxes(root: str, val_fraction: float) -> Splits[BoxedImages]:
     """The checked splits of a folder in COCO's or Pascal VOC's layout; the notes report what was found in it.
 
-    Images that cannot be used are in ``bad`` and in no split. ``ValueError`` where the annotations must be corrected
-    first. Without a split of its own, val is carved from train.
+    Images that cannot be used are in ``bad``. ``ValueError`` where the annotations must be corrected first. Without a
+    split of its own, val is carved from train.
     """
     sources = open_annotations(root)
     bad = {split: check_images(source) for split, source in sources.items()}
     refuse_faulty(sources)
-    whole = {}
-    for split, source in sources.items():
-        whole[split] = Split(source, np.setdiff1d(np.arange(len(source.ids)), list(bad[split])))
-        if not _holds_objects(whole[split]):
+    whole = {split: Split(source, np.arange(len(source.ids))) for split, source in sources.items()}
+    for split, part in whole.items():
+        if not _holds_objects(part, bad[split]):
             few = "; ".join(map(": ".join, list(bad[split].values())[:3]))
             raise ValueError(f"{root}: no object is left in {split} without the images that cannot be used: {few}")
     train, val, test, carved = three_parts(whole, val_fraction)
     for part, purpose in (train, "are left to train on"), (val, "would choose the best checkpoint"):
-        if not _holds_objects(part):
+        if len(whole) < 3 and not _holds_objects(part, bad["train"]):
             raise ValueError(
                 f"the {len(part.rows)} images of train that {purpose} hold no object; "
                 "another data.val_fraction, or a split for val, would"
@@ -98,8 +97,9 @@ def open_boxes(root: str, val_fraction: float) -> Splits[BoxedImages]:
     return Splits(train, val, test, train.source.classes, (*report(sources), *carved), found)
 
 
-def _holds_objects(part: Split[BoxedImages]) -> bool:
-    return any(not part.source.objects(row).crowd.all() for row in part.rows)
+def _holds_objects(part: Split[BoxedImages], bad: dict[int, Bad]) -> bool:
+    """Whether there is one in an image that can be used."""
+    return any(row not in bad and not part.source.objects(row).crowd.all() for row in part.rows)
 
 
 def open_annotations(root: str) -> dict[str, BoxedImages]:
