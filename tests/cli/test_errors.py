@@ -48,7 +48,7 @@ TABLE = [
     (["evaluate", "full"], "full is not the folder of a run"),
     (["weights", "run"], "the following arguments are required: --tag"),
     (["weights", "broken.safetensors", "--tag=x"], "not a readable .safetensors"),
-    (["train"], "--recipe cifar10 | digits | finetune"),
+    (["train"], "say what to train: --recipe ade20k_fpn | "),
     (["train", "--recipe", "digit"], "did you mean digits"),
     (["train", "--recipe", "no/such.yaml"], "does not exist"),
     (["train", "--recipe"], "expected one argument"),
