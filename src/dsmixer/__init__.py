@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dsmixer.inference.classifier import load as load
+    from dsmixer.inference.loading import load as load
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name == "load":
-        return importlib.import_module("dsmixer.inference.classifier").load
+        return importlib.import_module("dsmixer.inference.loading").load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -79,8 +79,8 @@ def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Pa
     """The slow imports happen here."""
     from dsmixer.data.bad import BadFiles, DataError
     from dsmixer.engine.hardware import set_up
-    from dsmixer.inference.classifier import load
     from dsmixer.inference.evaluate import evaluate, open_split, pixels, write
+    from dsmixer.inference.loading import load
 
     set_up(settings.threads, False)
     model = load(path, device=settings.device, precision=settings.precision)

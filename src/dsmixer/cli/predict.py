@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
 def _predict(asked: Any, settings: PredictConfig, form: str, out: Path | None, sheet: Path | None) -> int:
     """The slow imports happen here."""
     from dsmixer.engine.hardware import set_up
-    from dsmixer.inference.classifier import load
     from dsmixer.inference.inputs import expand, from_stream
+    from dsmixer.inference.loading import load
 
     set_up(settings.threads, False)
     model = load(asked.weights, device=settings.device, precision=settings.precision)

@@ -32,6 +32,8 @@ class PredictConfig(InferenceConfig):
 
     top_k: int = 5
     """Classes named for an image, the most probable first."""
+    min_score: float = 0.5
+    """Of objects: what is less certain is left out, 0 to 1."""
     workers: int = 4
     """Threads that read and decode ahead of the network."""
 
@@ -41,6 +43,8 @@ class PredictConfig(InferenceConfig):
         for name in ("top_k", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name.replace('_', '-')} is {getattr(self, name)}, but it must be at least 1")
+        if not 0 <= self.min_score <= 1:
+            raise ValueError(f"--min-score is {self.min_score}, but it must be from 0 to 1")
 
 
 @dataclass

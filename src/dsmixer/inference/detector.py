@@ -1,0 +1,85 @@
+"""A trained detector: objects, their boxes, and with Mask R-CNN their masks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dsmixer.config import PredictConfig
+from dsmixer.data.box_transforms import to_tensor
+from dsmixer.engine.hardware import autocast
+from dsmixer.heads.detectors import KINDS
+from dsmixer.inference.loaded import Loaded, opened
+from dsmixer.tasks.found import Found, from_output, to_records
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What the network found in one image, or why it could not see it."""
+
+    name: str
+    """The path or address, or "image 3" for the fourth of others."""
+    classes: list[str] = field(repr=False)
+    """Names, by the labels of what was found."""
+    found: Found | None = None
+    """Boxes, labels, scores and masks in pixels of the image; None where there is an error."""
+    error: str | None = None
+    """Why there is no prediction, in one sentence."""
+    image: Image.Image | None = field(default=None, repr=False, compare=False)
+    """What was seen, where asked for."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a line of `dsmixer predict`: a box is left, top, right, bottom in pixels, a mask COCO's RLE."""
+        if self.found is None:
+            return {"image": self.name, "error": self.error}
+        return {"image": self.name, "objects": to_records(self.found, self.classes)}
+
+    def draw(self, image: Image.Image) -> Image.Image:
+        """A copy of the image, at its own size, with what was found drawn over it."""
+        from dsmixer.tasks.drawing import draw_objects
+
+        assert self.found is not None
+        return draw_objects(image, self.found, self.classes)
+
+
+class ObjectDetector(Loaded[Detected]):
+    """Images of any size in, objects out; see `Loaded`."""
+
+    def __repr__(self) -> str:
+        about = self.about
+        return f"<{about.architecture} with {about.head}, finds {about.num_classes} classes>"
+
+    @torch.inference_mode()
+    def detect(self, images: list[Tensor]) -> list[Found]:
+        """Images (3, H, W) from 0 to 1, each of its own size, any device, to what was found in each."""
+        with autocast(self.precision, self.device):
+            outputs = self.network([image.to(self.device, non_blocking=True) for image in images])
+        return [from_output(output, KINDS[str(self.about.head)].background) for output in outputs]
+
+    def stream(
+        self,
+        images: Any,
+        *,
+        min_score: float = PredictConfig.min_score,
+        workers: int = PredictConfig.workers,
+        keep_images: bool = False,
+    ) -> Iterator[Detected]:
+        """Answers one after the other, in the order of ``images``.
+
+        Args:
+            images: as for `predict`, or an iterator of them, which is read as it is needed.
+            min_score: what is less certain is left out, 0 to 1.
+            workers: threads that read and decode.
+            keep_images: keep each image in its answer.
+
+        An image that cannot be read gives a `Detected` whose ``error`` says why; the others are not disturbed.
+        """
+        for name, image, error in opened(images, self.about.mode, workers):
+            if image is None:
+                yield Detected(name, self.classes, error=error)
+                continue
+            (found,) = self.detect([to_tensor(image)])
+            yield Detected(name, self.classes, found.above(min_score), None, image if keep_images else None)
