@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,9 @@ def metadata(path: Path) -> dict[str, str]:
 def read_about(path: Path) -> About:
     """The metadata, checked; ``ValueError`` where a file does not say, or not sensibly, how to use it."""
     found = metadata(path)
-    names = list(About.__dataclass_fields__)
-    missing = [name for name in names if name not in found and not hasattr(About, name)]
+    names = [each.name for each in fields(About)]
+    needed = [each.name for each in fields(About) if each.default is each.default_factory is MISSING]
+    missing = [name for name in needed if name not in found]
     if missing:
         raise ValueError(
             f"{path} does not say its {', '.join(missing)}: only weights that `dsmixer train` wrote can be used alone"
@@ -85,6 +86,9 @@ def _wrong(about: About) -> str | None:
         "class_names": isinstance(names, list) and bool(names) and all(isinstance(name, str) for name in names),
         "image_size": isinstance(about.image_size, int) and 1 <= about.image_size <= 16384,
         "in_chans": about.in_chans in (1, 3),
+        "head": about.head is None or isinstance(about.head, str),
+        "head_kwargs": isinstance(about.head_kwargs, dict),
+        "short_side": about.short_side is None or (isinstance(about.short_side, int) and about.short_side > 0),
         "crop_pct": isinstance(about.crop_pct, int | float) and 0 < about.crop_pct <= 1,
         "interpolation": about.interpolation in ("bicubic", "bilinear"),
         **{name: len(values) == about.in_chans and all(map(math.isfinite, values)) for name, values in scales.items()},
