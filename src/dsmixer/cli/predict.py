@@ -1,25 +1,37 @@
-"""`dsmixer predict`: images in, a line for each out, while they are read."""
+"""`dsmixer predict`: images in, a line for each out, while they are read; pictures of them where asked for."""
 
-import csv
-import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dsmixer.cli import Parser
+from dsmixer.cli.lines import LINES, PictureFolder
 from dsmixer.cli.progress import bar
-from dsmixer.cli.settings import add_settings, new_file, read_settings
-from dsmixer.config import PredictConfig
+from dsmixer.cli.settings import add_settings, new_file, new_folder, read_settings, refuse_idle
+from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, PredictConfig
 from dsmixer.weights import find, read_about
 
 if TYPE_CHECKING:
     from dsmixer.inference.stream import Prediction
 
 ON_SHEET = 400  # thumbnails of a sheet; beyond, they would no longer be looked at
+VIEWS = ("window", "stride", "scales", "flip")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Where the answers go."""
+
+    form: str
+    out: Path | None
+    sheet: Path | None
+    draw: Path | None
+    masks: Path | None
 
 
 def main(arguments: list[str]) -> int:
@@ -30,20 +42,50 @@ def main(arguments: list[str]) -> int:
         raise ValueError("say what to predict: files, folders, patterns, http(s) addresses, or - for standard input")
     if asked.images != ["-"] and "-" in asked.images:
         raise ValueError("- (standard input) goes alone")
-    read_about(find(asked.weights))  # a mistake here is answered before torch is imported
-    out = new_file("--out", asked.out, asked.overwrite)
-    sheet = new_file("--sheet", asked.sheet, asked.overwrite)
-    if sheet and sheet.suffix.lower() != ".png":
-        raise ValueError(f"--sheet {asked.sheet} must end in .png")
-    form = asked.format or ("csv" if out and out.suffix.lower() == ".csv" else "jsonl")
+    head = read_about(find(asked.weights)).head  # a mistake here is answered before torch is imported
+    wanted = _wanted(asked)
+    check_kind(head, settings, wanted)
     try:
-        return _predict(asked, settings, form, out, sheet)
+        return _predict(asked, settings, wanted, head)
     except BrokenPipeError:  # the reader has seen enough, such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
-def _predict(asked: Any, settings: PredictConfig, form: str, out: Path | None, sheet: Path | None) -> int:
+def _wanted(asked: Any) -> Wanted:
+    out = new_file("--out", asked.out, asked.overwrite)
+    sheet = new_file("--sheet", asked.sheet, asked.overwrite)
+    if sheet and sheet.suffix.lower() != ".png":
+        raise ValueError(f"--sheet {asked.sheet} must end in .png")
+    return Wanted(
+        asked.format or ("csv" if out and out.suffix.lower() == ".csv" else "jsonl"),
+        out,
+        sheet,
+        new_folder("--draw", asked.draw, asked.overwrite),
+        new_folder("--masks", asked.masks, asked.overwrite),
+    )
+
+
+def check_kind(head: str | None, settings: PredictConfig, wanted: Wanted) -> None:
+    """Raise ``ValueError`` for what these weights cannot give, and for what they do not look at."""
+    if head is None:
+        refuse_idle(settings, ("min_score", *VIEWS), "a classifier")
+        if wanted.draw or wanted.masks:
+            raise ValueError(f"--{'draw' if wanted.draw else 'masks'} is for pixels and objects; try --sheet FILE.png")
+        return
+    what = f"{head}, which takes one image at a time,"
+    refuse_idle(settings, ("top_k", "batch_size", *(VIEWS if head in FIND_OBJECTS else ("min_score",))), what)
+    if wanted.sheet:
+        raise ValueError("--sheet is for classes; try --draw FOLDER, which draws every image at its own size")
+    if wanted.form == "csv":
+        raise ValueError(f"what {head} finds does not fit a table; try --format jsonl and --out FILE.jsonl")
+    if wanted.masks and head not in LABEL_PIXELS:
+        raise ValueError(
+            "--masks is for classes of pixels; masks of objects are in the lines, and in --draw's pictures"
+        )
+
+
+def _predict(asked: Any, settings: PredictConfig, wanted: Wanted, head: str | None) -> int:
     """The slow imports happen here."""
     from dsmixer.engine.hardware import set_up
     from dsmixer.inference.inputs import expand, from_stream
@@ -57,44 +99,46 @@ def _predict(asked: Any, settings: PredictConfig, form: str, out: Path | None, s
         images = list(expand(asked.images))
         total = len(images)
     with ExitStack() as stack:
-        file = stack.enter_context(_open(out)) if out else sys.stdout
-        write = LINES[form](file, min(settings.top_k, len(model.classes)))
-        advance = stack.enter_context(bar(total, out is not None or not sys.stdout.isatty()))
+        file = stack.enter_context(_open(wanted.out)) if wanted.out else sys.stdout
+        write = LINES[wanted.form](file, min(settings.top_k, len(model.classes)))
+        advance = stack.enter_context(bar(total, wanted.out is not None or not sys.stdout.isatty()))
+        pictures = list(_pictures(wanted))
         begin, count, failed, shown = time.perf_counter(), 0, 0, []
-        options = {"top_k": settings.top_k, "batch_size": settings.batch_size, "workers": settings.workers}
-        for prediction in model.stream(images, thumbnails=sheet is not None, **options):
-            write(prediction)
-            if sheet and len(shown) < ON_SHEET:
-                shown.append(prediction)
-            count, failed = count + 1, failed + bool(prediction.error)
+        for answer in model.stream(images, **_options(head, settings, wanted)):
+            write(answer)
+            for draw in [] if answer.error else pictures:
+                draw(answer)
+            if wanted.sheet and len(shown) < ON_SHEET:
+                shown.append(answer)
+            count, failed = count + 1, failed + bool(answer.error)
             advance(1)
         file.flush()
-    if sheet:
-        _draw(shown, sheet)
+    if wanted.sheet:
+        _draw(shown, wanted.sheet)
     rate = f"{count / (time.perf_counter() - begin):,.0f} images/s"
-    beyond = f"; the sheet shows the first {ON_SHEET}" if sheet and count > ON_SHEET else ""
+    beyond = f"; the sheet shows the first {ON_SHEET}" if wanted.sheet and count > ON_SHEET else ""
     print(f"{count:,} images, {failed:,} failed ({rate}){beyond}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _jsonl(file: TextIO, top_k: int) -> Callable[["Prediction"], None]:
-    return lambda prediction: print(json.dumps(prediction.to_dict()), file=file)
+def _options(head: str | None, settings: PredictConfig, wanted: Wanted) -> dict[str, Any]:
+    """What the stream of this kind of weights is told."""
+    shared = {"workers": settings.workers}
+    if head is None:
+        rest = {"top_k": settings.top_k, "batch_size": settings.batch_size, "thumbnails": wanted.sheet is not None}
+        return shared | rest
+    shared["keep_images"] = wanted.draw is not None
+    return shared | ({"min_score": settings.min_score} if head in FIND_OBJECTS else settings.views)
 
 
-def _csv(file: TextIO, top_k: int) -> Callable[["Prediction"], None]:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["image", *(f"{what}_{k}" for k in range(1, top_k + 1) for what in ("class", "probability")), "error"]
-    )
-
-    def write(prediction: "Prediction") -> None:
-        cells = [cell for name, probability in prediction.top for cell in (name, round(probability, 6))]
-        writer.writerow([prediction.name, *cells, *[""] * (2 * top_k - len(cells)), prediction.error or ""])
-
-    return write
-
-
-LINES = {"jsonl": _jsonl, "csv": _csv}
+def _pictures(wanted: Wanted) -> Iterator[Callable[[Any], None]]:
+    """What is drawn of each answer."""
+    if wanted.draw:
+        drawn = PictureFolder(wanted.draw)
+        yield lambda answer: drawn.save(answer.name, answer.draw(answer.image))
+    if wanted.masks:
+        masks = PictureFolder(wanted.masks)
+        yield lambda answer: masks.save(answer.name, answer.index_image())
 
 
 def _open(path: Path) -> TextIO:
@@ -135,6 +179,8 @@ def _parser() -> Parser:
     parser.add_argument("--format", choices=tuple(LINES), help="of the lines; otherwise --out's ending, or jsonl")
     parser.add_argument("--out", metavar="FILE", help="where the lines go; otherwise standard output")
     parser.add_argument("--sheet", metavar="FILE.png", help="a contact sheet with what was predicted")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out and --sheet where they exist")
+    parser.add_argument("--draw", metavar="DIR", help="pixels or objects: each image with what was found, at its size")
+    parser.add_argument("--masks", metavar="DIR", help="pixels: a palette PNG an image, whose values are the classes")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is where the output goes")
     add_settings(parser, PredictConfig)
     return parser

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from dsmixer.config.checks import FIND_OBJECTS, LABEL_PIXELS, check
-from dsmixer.config.inference import EvaluateConfig, InferenceConfig, PredictConfig
+from dsmixer.config.inference import EvaluateConfig, InferenceConfig, PredictConfig, ViewsConfig
 from dsmixer.config.sections import BoxesConfig, DataConfig, MasksConfig, ModelConfig, OptimConfig, RunConfig
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "OptimConfig",
     "PredictConfig",
     "RunConfig",
+    "ViewsConfig",
     "field_docs",
 ]
 

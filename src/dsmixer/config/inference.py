@@ -1,7 +1,7 @@
 """The settings of `dsmixer predict`, of `dsmixer evaluate`, and of Python's way to do the same."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass
@@ -27,7 +27,39 @@ class InferenceConfig:
 
 
 @dataclass
-class PredictConfig(InferenceConfig):
+class ViewsConfig(InferenceConfig):
+    """How a segmenter looks at an image; as it was trained to, whole, where nothing is asked."""
+
+    window: int = 0
+    """Of pixels: side of windows that slide over the image; 0 looks at it whole."""
+    stride: int = 0
+    """With --window: pixels from one to the next; 0 is two thirds of its side."""
+    scales: list[float] = field(default_factory=lambda: [1.0])
+    """Of pixels: factors of the image's size; the probabilities at all of them are averaged."""
+    flip: bool = False
+    """Of pixels: look once more at the mirrored image."""
+
+    def check(self) -> None:
+        """As above."""
+        super().check()
+        if self.window < 0 or not 0 <= self.stride <= self.window:
+            raise ValueError(
+                f"--window is {self.window} and --stride {self.stride}, but they must be pixels or 0, "
+                "the stride no more than the window"
+            )
+        if not self.scales or min(self.scales) <= 0:
+            raise ValueError(f"--scales are {self.scales}, but they must be factors above 0, such as 0.75 1 1.25")
+
+    @property
+    def views(self) -> dict[str, Any]:
+        """What `dsmixer.inference.segmenter.SemanticSegmenter.stream` takes."""
+        window = self.window or None
+        stride = window and (self.stride or round(2 * window / 3))
+        return {"window": window, "stride": stride, "scales": tuple(self.scales), "flip": self.flip}
+
+
+@dataclass
+class PredictConfig(ViewsConfig):
     """What `dsmixer predict` adds."""
 
     top_k: int = 5

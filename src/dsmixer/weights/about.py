@@ -40,7 +40,8 @@ class About:
 
     def to_dict(self) -> dict[str, Any]:
         """As `dsmixer train` writes it."""
-        return {**vars(self), "num_classes": self.num_classes}
+        dense = () if self.head else ("head", "head_kwargs", "short_side")
+        return {**{k: v for k, v in vars(self).items() if k not in dense}, "num_classes": self.num_classes}
 
 
 def metadata(path: Path) -> dict[str, str]:
