@@ -4,10 +4,10 @@ import pytest
 
 from dsmixer.cli.options import recipes
 from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS
+from dsmixer.data.boxes.survey import open_boxes
 from dsmixer.data.layout import INSTEAD, dense_kind, recognize
-from dsmixer.data.masks import open_masks
+from dsmixer.data.masks.folders import open_masks
 from dsmixer.data.splits import check_root
-from dsmixer.data.survey import open_boxes
 from tests.engine.dense import write_boxes, write_masks
 
 from .annotated import write_voc

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load, load_file
 
-from dsmixer.data.box_batches import BoxBatch, BoxesToTrainOn
+from dsmixer.data.boxes.batches import BoxBatch, BoxesToTrainOn
 from dsmixer.data.loader import Batch, Images
-from dsmixer.data.mask_loader import MaskBatch, MaskedImages
+from dsmixer.data.masks.batches import MaskBatch, MaskedImages
 from dsmixer.engine.checkpoint import Checkpoints, to_safetensors
 from dsmixer.engine.nonfinite import kinds, tensors_in
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 import dsmixer
 from dsmixer.cli import main
-from dsmixer.data.instance_masks import decode_mask
+from dsmixer.data.boxes.instance_masks import decode_mask
 from dsmixer.engine.dense import build_dense
 from dsmixer.engine.model import save_weights
 

@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
-from dsmixer.data.box_batches import BoxBatch, BoxesToScore, BoxesToTrainOn, TruthBatch
-from dsmixer.data.box_transforms import multi_scale
+from dsmixer.data.boxes.batches import BoxBatch, BoxesToScore, BoxesToTrainOn, TruthBatch
+from dsmixer.data.boxes.survey import open_annotations
+from dsmixer.data.boxes.transforms import multi_scale
 from dsmixer.data.loader import CountedBatches, Feed, in_order
 from dsmixer.data.splits import Split
-from dsmixer.data.survey import open_annotations
 from dsmixer.heads.detectors import Detector
 from dsmixer.tasks.detection import Detection
 from tests.data.annotated import CATEGORIES, coco, write_coco

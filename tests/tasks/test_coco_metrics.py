@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dsmixer.data.instance_masks import encode_mask
+from dsmixer.data.boxes.instance_masks import encode_mask
 from dsmixer.tasks.coco_metrics import SUMMARY, coco_scores
 
 # pycocotools 2.0.11 warns of its own arrays under NumPy 2

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dsmixer.data.box_batches import BoxBatch, BoxesToScore
-from dsmixer.data.coco import open_coco
+from dsmixer.data.boxes.batches import BoxBatch, BoxesToScore
+from dsmixer.data.boxes.coco import open_coco
 from dsmixer.data.splits import Split
 from dsmixer.heads.detectors import KINDS, Detector
 from dsmixer.tasks.detection import Detection

@@ -7,7 +7,7 @@ import torch
 from segmentation_models_pytorch.losses import DiceLoss
 from torch.nn.functional import cross_entropy
 
-from dsmixer.data.mask_files import IGNORE
+from dsmixer.data.masks.files import IGNORE
 from dsmixer.tasks.pixel_losses import PixelLoss, dice_loss, hard_pixels
 
 EVERYTHING = {"class_weights": [1.0, 2.0, 0.5], "hard_below": 0.7, "hard_share": 0.1, "dice": 1.0}

@@ -9,10 +9,10 @@ from PIL import Image
 from torch import nn
 
 from dsmixer.data.loader import Feed, in_order
-from dsmixer.data.mask_files import IGNORE
-from dsmixer.data.mask_loader import MaskBatch, MaskedImages
-from dsmixer.data.mask_transforms import random_pair, whole_pair
-from dsmixer.data.masks import open_masks
+from dsmixer.data.masks.batches import MaskBatch, MaskedImages
+from dsmixer.data.masks.files import IGNORE
+from dsmixer.data.masks.folders import open_masks
+from dsmixer.data.masks.transforms import random_pair, whole_pair
 from dsmixer.heads import Segmenter
 from dsmixer.tasks.mask_pictures import class_colors, mistakes, overlay
 from dsmixer.tasks.pixel_losses import PixelLoss

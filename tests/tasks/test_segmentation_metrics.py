@@ -9,7 +9,7 @@ from scipy.ndimage import binary_erosion
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassJaccardIndex
 from torchmetrics.segmentation import MeanIoU
 
-from dsmixer.data.mask_files import IGNORE
+from dsmixer.data.masks.files import IGNORE
 from dsmixer.tasks.segmentation_metrics import BoundaryIoU, PixelScores, mean, near_boundary
 
 CLASSES = 5

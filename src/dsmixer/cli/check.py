@@ -17,7 +17,7 @@ from dsmixer.config import MasksConfig, field_docs
 
 if TYPE_CHECKING:
     from dsmixer.data.inspect import Findings
-    from dsmixer.data.mask_check import ClassPixels
+    from dsmixer.data.masks.check import ClassPixels
     from dsmixer.data.source import Source
 
 CODING = ("ignore_index", "reduce_zero_label", "classes", "palette")  # options that only masks have
@@ -62,7 +62,7 @@ def _classes(asked: argparse.Namespace) -> Checked:
 
 
 def _boxes(asked: argparse.Namespace) -> Checked:
-    from dsmixer.data.survey import check_images, open_annotations, report
+    from dsmixer.data.boxes.survey import check_images, open_annotations, report
 
     sources = open_annotations(asked.data)
     surveyed = dict(bad for source in sources.values() for bad in check_images(source).values())
@@ -74,8 +74,8 @@ def _boxes(asked: argparse.Namespace) -> Checked:
 
 
 def _masks(asked: argparse.Namespace) -> Checked:
-    from dsmixer.data.mask_check import count_pixels
-    from dsmixer.data.masks import open_mask_folders
+    from dsmixer.data.masks.check import count_pixels
+    from dsmixer.data.masks.folders import open_mask_folders
     from dsmixer.data.splits import Split
 
     coding = replace(MasksConfig(), **{name: getattr(asked, name) for name in _given(asked)})

@@ -3,7 +3,7 @@
 import os
 from typing import NamedTuple
 
-from dsmixer.data.coco import FILE_NAME as COCO
+from dsmixer.data.boxes.coco import FILE_NAME as COCO
 from dsmixer.data.csvfile import SUFFIXES as CSV
 from dsmixer.data.csvfile import find_csv
 from dsmixer.data.folder import SPLITS, is_image, listing, split_folders

@@ -80,12 +80,12 @@ def check_root(name: str, root: str) -> None:
     ``name`` is as ``open_data`` has it, or "boxes" or "masks".
     """
     if name == "boxes":
-        from dsmixer.data.survey import find_boxes
+        from dsmixer.data.boxes.survey import find_boxes
 
         find_boxes(root)
         return
     if name == "masks":
-        from dsmixer.data.masks import find_pairs
+        from dsmixer.data.masks.folders import find_pairs
 
         find_pairs(root)
         return

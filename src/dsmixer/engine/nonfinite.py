@@ -101,8 +101,8 @@ def tensors_in(output: Any) -> Iterator[Tensor]:
 
 def kinds() -> dict[str, type[AnyBatch]]:
     """What a captured batch can be, by the name that is written down."""
-    from dsmixer.data.box_batches import BoxBatch
-    from dsmixer.data.mask_loader import MaskBatch
+    from dsmixer.data.boxes.batches import BoxBatch
+    from dsmixer.data.masks.batches import MaskBatch
 
     return {kind.__name__: kind for kind in (Batch, MaskBatch, BoxBatch)}
 

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from dsmixer.config import PredictConfig
-from dsmixer.data.box_transforms import to_tensor
+from dsmixer.data.boxes.transforms import to_tensor
 from dsmixer.engine.hardware import autocast
 from dsmixer.heads.detectors import KINDS
 from dsmixer.inference.loaded import Loaded, opened

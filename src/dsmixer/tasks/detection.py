@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dsmixer.data.box_batches import BoxBatch, TruthBatch
+from dsmixer.data.boxes.batches import BoxBatch, TruthBatch
 from dsmixer.tasks.base import Task
 from dsmixer.tasks.coco_metrics import Kind, Scores, coco_scores
 from dsmixer.tasks.found import Found, as_submitted, from_coco, from_output, to_results

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from dsmixer.data.instance_masks import decode_mask, encode_mask
+from dsmixer.data.boxes.instance_masks import decode_mask, encode_mask
 from dsmixer.tasks.coco_metrics import Kind, compared_by
 
 

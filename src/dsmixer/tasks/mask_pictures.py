@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dsmixer.data.mask_files import IGNORE
+from dsmixer.data.masks.files import IGNORE
 from dsmixer.tasks.pictures import NAMED
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassConfusionMatrix
 
-from dsmixer.data.mask_files import IGNORE
-from dsmixer.data.mask_loader import MaskBatch
+from dsmixer.data.masks.batches import MaskBatch
+from dsmixer.data.masks.files import IGNORE
 from dsmixer.tasks.base import Task
 from dsmixer.tasks.pixel_losses import PixelLoss
 from dsmixer.tasks.segmentation_metrics import BoundaryIoU, PixelScores, mean

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torchmetrics import Metric
 
-from dsmixer.data.mask_files import IGNORE
+from dsmixer.data.masks.files import IGNORE
 
 OUTSIDE = -2  # beyond the image is no class, and not IGNORE either
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None]) -> Parts:
     """Images with boxes, one of torchvision's detectors on a backbone."""
-    from dsmixer.data.aspect import grouped_order, is_wide
-    from dsmixer.data.box_batches import BoxesToScore, BoxesToTrainOn
-    from dsmixer.data.survey import open_boxes
+    from dsmixer.data.boxes.aspect import grouped_order, is_wide
+    from dsmixer.data.boxes.batches import BoxesToScore, BoxesToTrainOn
+    from dsmixer.data.boxes.survey import open_boxes
     from dsmixer.heads.detectors import KINDS
     from dsmixer.tasks.detection import Detection
 
@@ -55,7 +55,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
 
 
 def _augment(config: Config) -> "v2.Transform":
-    from dsmixer.data.box_transforms import large_scale_jitter, multi_scale
+    from dsmixer.data.boxes.transforms import large_scale_jitter, multi_scale
 
     data, boxes = config.data, config.boxes
     if boxes.jitter is None:

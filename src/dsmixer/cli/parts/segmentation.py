@@ -8,17 +8,17 @@ from dsmixer.cli.parts.dense import dense_about, dense_model
 from dsmixer.config import Config
 
 if TYPE_CHECKING:
-    from dsmixer.data.mask_transforms import PairTransform
-    from dsmixer.data.masks import MaskSplits
+    from dsmixer.data.masks.folders import MaskSplits
+    from dsmixer.data.masks.transforms import PairTransform
     from dsmixer.engine.distributed import Group
     from dsmixer.tasks.pixel_losses import PixelLoss
 
 
 def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None]) -> Parts:
     """Images with a mask each, a backbone with a head that labels pixels."""
-    from dsmixer.data.mask_loader import MaskedImages
-    from dsmixer.data.mask_transforms import whole_pair
-    from dsmixer.data.masks import open_masks
+    from dsmixer.data.masks.batches import MaskedImages
+    from dsmixer.data.masks.folders import open_masks
+    from dsmixer.data.masks.transforms import whole_pair
     from dsmixer.tasks.segmentation import Segmentation
     from dsmixer.tasks.views import Views
 
@@ -62,7 +62,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
 
 
 def _augment(config: Config) -> "PairTransform":
-    from dsmixer.data.mask_transforms import random_pair
+    from dsmixer.data.masks.transforms import random_pair
 
     data, masks = config.data, config.masks
     low, high = masks.scale
@@ -79,7 +79,7 @@ def _augment(config: Config) -> "PairTransform":
 
 
 def _criterion(config: Config, splits: "MaskSplits", group: "Group") -> "PixelLoss":
-    from dsmixer.data.mask_check import count_pixels
+    from dsmixer.data.masks.check import count_pixels
     from dsmixer.tasks.pixel_losses import PixelLoss
 
     balanced, masks = config.optim.class_weights == "balanced", config.masks

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dsmixer.data.findings import (
+from dsmixer.data.boxes.findings import (
     BROKEN_MASK,
     DEGENERATE,
     IMAGE_ID_TWICE,
@@ -22,7 +22,7 @@ from dsmixer.data.findings import (
     UNUSED_CLASS,
     Findings,
 )
-from dsmixer.data.instance_masks import is_drawable
+from dsmixer.data.boxes.instance_masks import is_drawable
 from dsmixer.data.source import Encoded, read_file
 
 Segmentation = list[list[float]] | dict[str, Any] | None  # polygons, RLE as COCO writes it, or neither

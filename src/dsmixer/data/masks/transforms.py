@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import RandomPhotometricDistort
 
-from dsmixer.data.mask_files import IGNORE
+from dsmixer.data.masks.files import IGNORE
 from dsmixer.data.transforms import Transform
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

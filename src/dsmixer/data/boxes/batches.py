@@ -8,8 +8,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.box_transforms import to_target, to_tensor
-from dsmixer.data.boxes import BoxedImages
+from dsmixer.data.boxes.source import BoxedImages
+from dsmixer.data.boxes.transforms import to_target, to_tensor
 from dsmixer.data.samples import Samples
 from dsmixer.data.splits import Split
 

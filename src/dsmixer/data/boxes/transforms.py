@@ -13,8 +13,8 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from dsmixer.data.boxes import Objects
-from dsmixer.data.instance_masks import decode_mask
+from dsmixer.data.boxes.instance_masks import decode_mask
+from dsmixer.data.boxes.source import Objects
 
 
 def multi_scale(short_sides: list[int], longest: int, hflip: float) -> v2.Transform:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as reference
 
-from dsmixer.data.instance_masks import decode_mask, encode_mask, is_drawable
+from dsmixer.data.boxes.instance_masks import decode_mask, encode_mask, is_drawable
 
 # pycocotools 2.0.11 warns of its own arrays under NumPy 2
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsmixer.data.aspect import grouped_order, is_wide
+from dsmixer.data.boxes.aspect import grouped_order, is_wide
 from dsmixer.data.loader import CountedBatches
 
 

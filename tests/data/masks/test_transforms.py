@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from dsmixer.data.loader import CountedBatches, Feed, in_order
-from dsmixer.data.mask_files import IGNORE, MaskCoding
-from dsmixer.data.mask_loader import MaskedImages
-from dsmixer.data.mask_transforms import Photometric, flip_both, random_pair, scaled_crop, whole_pair
-from dsmixer.data.masks import MaskFolder, MaskSplit, Pairs
+from dsmixer.data.masks.batches import MaskedImages
+from dsmixer.data.masks.files import IGNORE, MaskCoding
+from dsmixer.data.masks.folders import MaskFolder, MaskSplit, Pairs
+from dsmixer.data.masks.transforms import Photometric, flip_both, random_pair, scaled_crop, whole_pair
 from dsmixer.data.seeds import seed_generators
 
 OFF = {

@@ -11,8 +11,8 @@ import numpy as np
 from dsmixer.data.ahead import ahead
 from dsmixer.data.bad import Bad
 from dsmixer.data.decode import upright_size
-from dsmixer.data.mask_files import IGNORE
-from dsmixer.data.masks import MaskFolder, MaskSplit
+from dsmixer.data.masks.files import IGNORE
+from dsmixer.data.masks.folders import MaskFolder, MaskSplit
 
 AHEAD = 4  # masks a thread that may be in memory at once
 

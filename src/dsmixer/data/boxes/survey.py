@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.boxes import BoxedImages
-from dsmixer.data.coco import find_coco, open_coco
+from dsmixer.data.boxes.coco import find_coco, open_coco
+from dsmixer.data.boxes.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE, Fault
+from dsmixer.data.boxes.source import BoxedImages
+from dsmixer.data.boxes.voc import find_voc, open_voc
 from dsmixer.data.decode import decode, upright_size
-from dsmixer.data.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE, Fault
 from dsmixer.data.layout import dense_kind, found_in
 from dsmixer.data.splits import Split, Splits, three_parts
-from dsmixer.data.voc import find_voc, open_voc
 
 
 def check_images(source: BoxedImages) -> dict[int, Bad]:

@@ -7,11 +7,11 @@ from PIL import Image
 
 from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import Feed
-from dsmixer.data.mask_check import count_pixels
-from dsmixer.data.mask_files import IGNORE, MaskCoding, read_mask
-from dsmixer.data.mask_loader import MaskedImages
-from dsmixer.data.mask_transforms import whole_pair
-from dsmixer.data.masks import find_pairs, open_mask_folders, open_masks, read_classes
+from dsmixer.data.masks.batches import MaskedImages
+from dsmixer.data.masks.check import count_pixels
+from dsmixer.data.masks.files import IGNORE, MaskCoding, read_mask
+from dsmixer.data.masks.folders import find_pairs, open_mask_folders, open_masks, read_classes
+from dsmixer.data.masks.transforms import whole_pair
 from dsmixer.data.splits import Split
 from tests import camvid
 

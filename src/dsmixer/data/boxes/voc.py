@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from dsmixer.data.boxes import BoxedImages, Collector
-from dsmixer.data.findings import DEGENERATE, UNKNOWN_CLASS, Findings
+from dsmixer.data.boxes.findings import DEGENERATE, UNKNOWN_CLASS, Findings
+from dsmixer.data.boxes.source import BoxedImages, Collector
 
 
 def find_voc(root: str) -> dict[str, list[str]]:

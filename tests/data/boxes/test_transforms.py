@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dsmixer.data.box_batches import BoxesToScore, BoxesToTrainOn
-from dsmixer.data.box_transforms import large_scale_jitter, multi_scale, to_target, to_tensor
-from dsmixer.data.boxes import Objects
-from dsmixer.data.coco import open_coco
+from dsmixer.data.boxes.batches import BoxesToScore, BoxesToTrainOn
+from dsmixer.data.boxes.coco import open_coco
+from dsmixer.data.boxes.source import Objects
+from dsmixer.data.boxes.transforms import large_scale_jitter, multi_scale, to_target, to_tensor
 from dsmixer.data.seeds import seed_generators
 from dsmixer.data.splits import Split
 from tests.data.annotated import coco, write_coco

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.layout import dense_kind, found_in
-from dsmixer.data.mask_files import MaskCoding, read_mask
+from dsmixer.data.masks.files import MaskCoding, read_mask
 from dsmixer.data.source import Encoded, read_file
 from dsmixer.data.splits import Split, Splits, three_parts
 

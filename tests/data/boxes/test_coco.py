@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from dsmixer.data import findings
-from dsmixer.data.box_batches import BoxesToScore, BoxesToTrainOn
-from dsmixer.data.box_transforms import multi_scale
-from dsmixer.data.coco import find_coco, open_coco
-from dsmixer.data.instance_masks import decode_mask, encode_mask
-from dsmixer.data.survey import check_images, open_annotations, open_boxes, report
+from dsmixer.data.boxes.batches import BoxesToScore, BoxesToTrainOn
+from dsmixer.data.boxes.coco import find_coco, open_coco
+from dsmixer.data.boxes.instance_masks import decode_mask, encode_mask
+from dsmixer.data.boxes.survey import check_images, open_annotations, open_boxes, report
+from dsmixer.data.boxes.transforms import multi_scale
 from tests.data.annotated import SIZE, coco, draw, write_coco
 
-DATA = Path(os.environ.get("DSMIXER_DATA", Path(__file__).parents[2] / "../shared/data"))
+DATA = Path(os.environ.get("DSMIXER_DATA", Path(__file__).parents[3] / "../shared/data"))
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dsmixer.data.boxes import BoxedImages, Collector
-from dsmixer.data.findings import OBJECT_ID_TWICE, UNKNOWN_CATEGORY, UNKNOWN_CLASS, UNKNOWN_IMAGE, Findings
+from dsmixer.data.boxes.findings import OBJECT_ID_TWICE, UNKNOWN_CATEGORY, UNKNOWN_CLASS, UNKNOWN_IMAGE, Findings
+from dsmixer.data.boxes.source import BoxedImages, Collector
 
 FILE_NAME = re.compile(r"(instances_)?(?P<folder>(?P<split>train|validation|valid|val|test)(\d{4})?)\.json")
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.mask_files import IGNORE
-from dsmixer.data.mask_transforms import PairTransform
-from dsmixer.data.masks import MaskSplit
+from dsmixer.data.masks.files import IGNORE
+from dsmixer.data.masks.folders import MaskSplit
+from dsmixer.data.masks.transforms import PairTransform
 from dsmixer.data.samples import Samples
 
 

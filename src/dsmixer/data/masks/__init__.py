@@ -1,0 +1,1 @@
+"""Images with a class for every pixel: files, folders, checks, transforms, batches."""
