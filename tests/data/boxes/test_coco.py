@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsmixer.data import findings
+from dsmixer.data.boxes import findings
 from dsmixer.data.boxes.batches import BoxesToScore, BoxesToTrainOn
 from dsmixer.data.boxes.coco import find_coco, open_coco
 from dsmixer.data.boxes.instance_masks import decode_mask, encode_mask

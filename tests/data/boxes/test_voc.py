@@ -2,7 +2,7 @@
 
 import pytest
 
-from dsmixer.data import findings
+from dsmixer.data.boxes import findings
 from dsmixer.data.boxes.survey import check_images, open_annotations, open_boxes
 from dsmixer.data.boxes.voc import find_voc, open_voc, parse
 from tests.data.annotated import draw, voc_xml, write_voc
