@@ -10,7 +10,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import dsmixer
+from dsmixer.backbones.pretrained import read_packaged
 from dsmixer.cli import main
+from dsmixer.inference.package import public
 from dsmixer.weights import default, packaged, read_about, variant_and_tag
 
 from .conftest import ABOUT, COLOR, write_weights
@@ -101,6 +103,28 @@ def test_the_file_is_half_as_large_and_says_the_same(weights, shipped):
     card = (shipped / "dsm_test.tiny_digits.md").read_text()
     assert 'timm.create_model("dsm_test.tiny_digits", pretrained=True)' in card
     assert "10 classes, input 3x8x8" in card
+
+
+def test_the_card_shows_nothing_of_the_machine():
+    command = "dsmixer train --recipe finetune --data.root /home/me/data --out=/tmp/x --overwrite --model.weights /w"
+    assert public(command) == "dsmixer train --recipe finetune --data.root FOLDER --model.weights WEIGHTS"
+    quoted = "dsmixer train --resume /tmp/x --model.kwargs '{dims: [8, 16]}' --run.seed=3"
+    assert public(quoted) == "dsmixer train --model.kwargs '{dims: [8, 16]}' --run.seed 3"
+
+
+def test_a_network_with_a_head_ships_beside_classifiers_and_is_never_the_default(shipped, tmp_path, monkeypatch):
+    from .test_dense import write_weights as write_dense
+
+    monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path))
+    dense = write_dense(tmp_path / "run.safetensors", "upernet")
+    assert main(["weights", str(dense), "--tag=made_up", f"--out={tmp_path}"]) == 0
+    file = tmp_path / "dsm_test-upernet.made_up.safetensors"
+    assert not any(key.startswith("auxiliary.") for key in load_file(file))
+    assert repr(dsmixer.load("dsm_test-upernet.made_up")) == "<dsm_test with upernet, 3 classes a pixel>"
+    assert "timm.create_model" not in file.with_suffix(".md").read_text()
+    assert read_packaged({"dsm_test": None}) == {}
+    with pytest.raises(ValueError, match="no weights come with this version"):
+        default()
 
 
 def test_mistakes(weights, shipped, tmp_path, capsys):

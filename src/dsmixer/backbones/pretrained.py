@@ -11,8 +11,9 @@ from dsmixer.weights import About, packaged, read_about, variant_and_tag
 
 
 def read_packaged(variants: dict[str, Any]) -> dict[str, tuple[Path, About]]:
-    """File and metadata of each packaged name; ``ValueError`` for a file whose name belies its content."""
-    found = {name: (path, read_about(path)) for name, path in packaged().items()}
+    """File and metadata of each packaged classifier; ``ValueError`` for a file whose name belies its content."""
+    known = {name: (path, read_about(path)) for name, path in packaged().items()}
+    found = {name: entry for name, entry in known.items() if entry[1].head is None}
     for name, (path, about) in found.items():
         if variant_and_tag(name)[0] != about.architecture or about.architecture not in variants:
             raise ValueError(f"{path} holds weights of {about.architecture}; its name must begin with that")

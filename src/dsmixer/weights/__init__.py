@@ -12,7 +12,10 @@ __all__ = ["About", "default", "find", "packaged", "read_about", "variant_and_ta
 
 
 def packaged() -> dict[str, Path]:
-    """The files by name, such as ``dsm_atto.tiny_imagenet_100``; DSMIXER_WEIGHTS names another folder of them."""
+    """The files by name, such as ``dsm_atto.tiny_imagenet_100`` or, with a head, ``dsm_atto-fcos.bccd``.
+
+    DSMIXER_WEIGHTS names another folder of them.
+    """
     folder = Path(os.environ.get("DSMIXER_WEIGHTS") or Path(__file__).parent)
     return {path.stem: path for path in sorted(folder.glob("*.*.safetensors"))}
 
@@ -24,11 +27,12 @@ def variant_and_tag(name: str) -> tuple[str, str]:
 
 
 def default() -> Path:
-    """What is used where nothing is asked for: the packaged weights that know the most classes, then the largest."""
-    files = packaged().values()
+    """What is used where nothing is asked for: the packaged classifier of most classes, then of most bytes."""
+    known = [(read_about(path), path) for path in packaged().values()]
+    files = [(about.num_classes, path.stat().st_size, path) for about, path in known if about.head is None]
     if not files:
         raise ValueError("no weights come with this version; name a run folder or a .safetensors file (with --weights)")
-    return max(files, key=lambda path: (read_about(path).num_classes, path.stat().st_size))
+    return max(files)[-1]
 
 
 def find(weights: str | os.PathLike[str] | None) -> Path:
