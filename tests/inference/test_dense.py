@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 import dsmixer
 from dsmixer.cli import main
@@ -152,6 +153,39 @@ def test_nothing_found_is_an_answer(tmp_path, photos, capsys):
     assert lines(capsys) == [{"image": str(photos / "a/one.png"), "objects": []}]
     with Image.open(photos / "a/one.png") as before, Image.open(tmp_path / "d/one.png") as after:
         assert np.array_equal(np.asarray(before), np.asarray(after))
+
+
+@pytest.mark.parametrize("size", [(1, 300), (300, 1), (1, 1), (150, 3)])
+def test_any_shape_gets_an_answer_or_a_reason(head, weights, size):
+    (answer,) = dsmixer.load(weights).stream(Image.new("RGB", size))
+    if head in OBJECTS and 300 in size:
+        assert answer.error == f"{size[0]}x{size[1]} is too thin: more than 50 to 1"
+    else:
+        assert answer.error is None
+        assert answer.draw(Image.new("RGB", size)).size == size
+
+
+def test_originals_are_never_written_over(tmp_path, photos, capsys):
+    weights = write_weights(tmp_path / "model.safetensors", "upernet")
+    before = (photos / "a/one.png").read_bytes()
+    asked = ["predict", f"--weights={weights}", "--overwrite"]
+    for option in ("--draw", "--masks"):
+        assert main([*asked, str(photos), f"{option}={photos / 'a'}"]) == 2
+        assert "holds images to predict, which could be overwritten" in capsys.readouterr().err
+    assert main([*asked, str(photos), f"--draw={tmp_path / 'x'}", f"--masks={tmp_path}/./x"]) == 2
+    assert "give two folders" in capsys.readouterr().err
+    assert main([*asked, "-", f"--draw={photos / 'a'}"]) == 2
+    assert "without --overwrite, please" in capsys.readouterr().err
+    assert (photos / "a/one.png").read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_refused(head, weights, tmp_path):
+    tensors = load_file(weights)
+    key = next(name for name in tensors if name.endswith("in_proj.weight"))
+    tensors[key][0] = float("nan")
+    save_weights(tmp_path / "model.safetensors", tensors, {**ABOUT, "head": head, "head_kwargs": HEADS[head]})
+    with pytest.raises(ValueError, match=f"holds numbers that are not finite, in {key}"):
+        dsmixer.load(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -1,26 +1,28 @@
 """`dsmixer evaluate`: a trained model measured on a data set; numbers on the console, everything in a folder."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsmixer.cli import Parser, complain
+from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
 from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
-from dsmixer.cli.settings import add_settings, read_settings
-from dsmixer.config import DataConfig, EvaluateConfig
+from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
+from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, Config, EvaluateConfig
 from dsmixer.engine.folder import claim, give_back, new_folder
-from dsmixer.weights import find, read_about
+from dsmixer.weights import About, find, read_about
 
-DATA = (
-    "name",
-    "root",
-    "val_fraction",
-    "workers",
-    "worker_timeout",
-    "max_bad",
-)  # which images; the rest the weights say
-WORST = 10  # classes on the console
+if TYPE_CHECKING:
+    from dsmixer.data.bad import BadFiles
+
+# which images, and how masks are to be read; the rest the weights say
+ASKED = {
+    "data": ("name", "root", "val_fraction", "workers", "worker_timeout", "max_bad"),
+    "masks": ("classes", "ignore_index", "reduce_zero_label", "palette"),
+}
+VIEWS = ("window", "stride", "scales", "flip")
 
 
 def main(arguments: list[str]) -> int:
@@ -28,36 +30,57 @@ def main(arguments: list[str]) -> int:
     asked, rest = _parser().parse_known_args(arguments)
     settings = read_settings(asked, EvaluateConfig)
     path = find(asked.weights)
-    read_about(path)  # a mistake here is answered before torch is imported
-    data = _data(path, rest)
+    about = read_about(path)  # a mistake here is answered before torch is imported
+    config = _config(path, about, rest)
+    check_kind(about.head, settings)
     folder = _folder(asked.out, asked.overwrite)
     try:
-        return _evaluate(path, data, settings, folder)
+        return _evaluate(path, about, config, settings, folder)
     finally:
         if asked.out is None:
             give_back(folder)
 
 
-def _data(weights: Path, rest: list[str]) -> DataConfig:
+def check_kind(head: str | None, settings: EvaluateConfig) -> None:
+    """Raise ``ValueError`` for options that weights of this kind do not look at."""
+    if head is None:
+        return refuse_idle(settings, VIEWS, "a classifier")
+    what = f"{head}, which takes one image at a time,"
+    refuse_idle(settings, ("batch_size", *(VIEWS if head in FIND_OBJECTS else ())), what)
+    if settings.split == "all":
+        raise ValueError(f"--split all is for classes; for {head} choose train, val or test")
+    if any(not 0 < size <= 8 for size in settings.sizes):
+        raise ValueError(f"--sizes are {settings.sizes}, but for {head} they are factors above 0 and up to 8")
+    return None
+
+
+def _config(weights: Path, about: About, rest: list[str]) -> Config:
     """What the run was trained on, changed by the command line."""
+    sections = ("data", "masks") if about.head in LABEL_PIXELS else ("data",)
+    known = [f"--{section}.{name}" for section in sections for name in ASKED[section]]
     for argument in rest:
-        key = argument.partition("=")[0]
-        if argument.startswith("--") and key.removeprefix("--data.") not in DATA:
-            known = ", ".join(f"--data.{name}" for name in DATA)
-            raise ValueError(f"{key} is no option of dsmixer evaluate; of the data there are {known}")
-    config = weights.parent / "config.yaml"
-    of_run = read_yaml(config.read_text(), str(config)).get("data", {}) if config.is_file() else {}
-    given = {argument.partition("=")[0] for argument in rest}
-    if not of_run and not given & {"--data.root", "--data.name"}:
-        raise ValueError(f"{weights} does not say which images: give --data.root FOLDER or --data.name digits")
-    elsewhere = ("name", "root") if given & {"--data.root", "--data.name"} else ()
-    content = {"data": {name: of_run[name] for name in DATA if name in of_run and name not in elsewhere}}
-    data = resolve(content, rest).data
-    if data.root is not None:
+        key = argument.partition("=")[0].removesuffix("+")
+        if argument.startswith("--") and key not in known:
+            raise ValueError(f"{key} is no option of dsmixer evaluate; of the data there are {', '.join(known)}")
+    path = weights.parent / "config.yaml"
+    of_run = read_yaml(path.read_text(), str(path)) if path.is_file() else {}
+    elsewhere = bool({argument.partition("=")[0] for argument in rest} & {"--data.root", "--data.name"})
+    if not of_run.get("data") and not elsewhere:
+        digits = "" if about.head else " or --data.name digits"
+        raise ValueError(f"{weights} does not say which images: give --data.root FOLDER{digits}")
+    left_out = ("name", "root") if elsewhere else ()
+    content: dict[str, Any] = {
+        section: {name: of_run[section][name] for name in ASKED[section] if name in of_run.get(section, {})}
+        for section in sections
+    }
+    content["data"] = {name: value for name, value in content["data"].items() if name not in left_out}
+    config = resolve({**content, "model": {"head": about.head}}, rest)
+    if config.data.root is not None:
         from dsmixer.data.splits import check_root
 
-        check_root(data.name, data.root)
-    return data
+        kind = {**dict.fromkeys(LABEL_PIXELS, "masks"), **dict.fromkeys(FIND_OBJECTS, "boxes")}.get(str(about.head))
+        check_root(kind or config.data.name, config.data.root)
+    return config
 
 
 def _folder(out: str | None, overwrite: bool) -> Path:
@@ -75,83 +98,93 @@ def _folder(out: str | None, overwrite: bool) -> Path:
     return folder
 
 
-def _evaluate(path: Path, data: DataConfig, settings: EvaluateConfig, folder: Path) -> int:
+def _evaluate(path: Path, about: About, config: Config, settings: EvaluateConfig, folder: Path) -> int:
     """The slow imports happen here."""
     from dsmixer.data.bad import BadFiles, DataError
     from dsmixer.engine.hardware import set_up
-    from dsmixer.inference.evaluate import evaluate, open_split, pixels, write
     from dsmixer.inference.loading import load
+    from dsmixer.inference.written import write
 
     set_up(settings.threads, False)
     model = load(path, device=settings.device, precision=settings.precision)
-    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
-    for note in notes:
-        print(note)
-    bad = BadFiles(None, data.max_bad, images, lambda line: print(f"warning: {line}", file=sys.stderr))
-    passes = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}
+    judge, show = _classes, show_classes
+    if about.head:
+        judge, show = (_objects, show_objects) if about.head in FIND_OBJECTS else (_pixels, show_pixels)
+
+    def told(images: int) -> BadFiles:
+        return BadFiles(None, config.data.max_bad, images, lambda line: print(f"warning: {line}", file=sys.stderr))
+
     try:
-        with bar(len(passes) * len(split.rows)) as advance:
-            result, evaluation = evaluate(
-                model,
-                split,
-                batch_size=settings.batch_size,
-                sizes=settings.sizes,
-                workers=data.workers,
-                worker_timeout=data.worker_timeout,
-                bad=bad,
-                advance=advance,
-            )
+        result, draw, bad = judge(model, config, settings, told)
     except DataError as error:
         return complain(str(error), code=1)
-    result = {"data": Path(data.root or data.name).name, "split": settings.split, **result}
-    write(folder, result, evaluation, bad.reasons)
-    _show(result, folder)
+    result = {"data": Path(config.data.root or config.data.name).name, "split": settings.split, **result}
+    write(folder, result, draw, bad.reasons)
+    show(result)
+    print(f"see {folder}")
     return 0
 
 
-def _show(result: dict[str, Any], folder: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    low, high = result["top1_interval"]
-    speed, conditions = result["speed"], result["conditions"]
-    told = ("device", "processor", "precision", "threads", "batch_size", "workers")
-    console.print(f"{result['architecture']} on the {result['images']:,} {result['split']} images of {result['data']}")
-    console.print(f"top-1 {_percent(result['top1'])} (95 % interval {_percent(low)} to {_percent(high)})")
-    console.print(f"top-5 {_percent(result['top5'])}   loss {result['loss']:.4f}")
-    console.print(f"expected calibration error {_percent(result['calibration_error'])}")
-    for row in result["sizes"]:
-        found = row.get("error") or f"top-1 {_percent(row['top1'])}, {row['images_per_second']:,.0f} images/s"
-        console.print(f"at {row['pixels']} pixels: {found}")
-    console.print(
-        f"{speed['images_per_second']:,.0f} images/s, decoding included; the network alone "
-        f"{speed['network_images_per_second']:,.0f} images/s ("
-        + ", ".join(f"{name.replace('_', ' ')} {conditions[name]}" for name in told)
-        + ")"
-    )
-    classes = sorted(result["per_class"], key=lambda row: (row["f1"] is None, row["f1"]))
-    title = "by F1, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest F1"
-    table = Table(title=title)
-    for heading in ("class", "images", "precision", "recall", "F1"):
-        table.add_column(heading, justify="left" if heading == "class" else "right")
-    for row in classes[:WORST]:
-        numbers = (_percent(row[name]) for name in ("precision", "recall", "f1"))
-        table.add_row(row["class"], str(row["support"]), *numbers)
-    console.print(table)
-    console.print(f"see {folder}")
+Judged = tuple[dict[str, Any], Callable[[Path], Any], "BadFiles"]
+Told = Callable[[int], "BadFiles"]
 
 
-def _percent(share: float | None) -> str:
-    return "n/a" if share is None else f"{100 * share:.2f} %"
+def _classes(model: Any, config: Config, settings: EvaluateConfig, told: Told) -> Judged:
+    from dsmixer.inference.evaluate import draw, evaluate, open_split, pixels
+
+    data = config.data
+    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    for note in notes:
+        print(note)
+    passes, bad = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}, told(images)
+    with bar(len(passes) * len(split.rows)) as advance:
+        result, evaluation = evaluate(
+            model,
+            split,
+            batch_size=settings.batch_size,
+            sizes=settings.sizes,
+            workers=data.workers,
+            worker_timeout=data.worker_timeout,
+            bad=bad,
+            advance=advance,
+        )
+    return result, lambda folder: draw(result, evaluation, folder), bad
+
+
+def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) -> Judged:
+    from dsmixer.data.masks.folders import open_masks
+    from dsmixer.inference.evaluate_pixels import evaluate_pixels, looks
+
+    data, coding = config.data, {name: getattr(config.masks, name) for name in ASKED["masks"]}
+    splits = open_masks(str(data.root), val_fraction=data.val_fraction, **coding)
+    split, bad = splits.part(settings.split), told(sum(len(part.rows) for part in splits[:3]))
+    ways = looks(model, settings.sizes, settings.views)
+    with bar(len(ways) * len(split.rows)) as advance:
+        options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
+        result, task = evaluate_pixels(model, split, ways, bad=bad, **options)
+    return result, task.report, bad
+
+
+def _objects(model: Any, config: Config, settings: EvaluateConfig, told: Told) -> Judged:
+    from dsmixer.data.boxes.survey import open_boxes
+    from dsmixer.inference.evaluate_objects import evaluate_objects
+
+    data = config.data
+    splits = open_boxes(str(data.root), data.val_fraction)
+    split, bad = splits.part(settings.split), told(sum(len(part.rows) for part in splits[:3]))
+    with bar(len({1.0, *settings.sizes}) * len(split.rows)) as advance:
+        options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
+        result, task = evaluate_objects(model, split, sizes=settings.sizes, bad=bad, **options)
+    return result, task.report, bad
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="dsmixer evaluate",
         usage="dsmixer evaluate RUN|WEIGHTS [--data.root FOLDER] [options]",
-        description="Accuracy, per-class numbers, calibration, accuracy by input size and speed of a trained model. "
-        "The data is that of the run, unless --data.root FOLDER or --data.name digits says otherwise.",
+        description="What a trained model is worth: accuracy and calibration of classes, mIoU and boundary IoU of "
+        "pixels, COCO's average precision of objects; for each class, by input size, with the speed. The data is that "
+        "of the run, unless --data.root FOLDER or --data.name digits says otherwise.",
         allow_abbrev=False,
     )
     parser.add_argument("weights", metavar="WEIGHTS", help="a run folder, a .safetensors file or a packaged name")

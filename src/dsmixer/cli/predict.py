@@ -17,6 +17,7 @@ from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, PredictConfig
 from dsmixer.weights import find, read_about
 
 if TYPE_CHECKING:
+    from dsmixer.inference.inputs import Input
     from dsmixer.inference.stream import Prediction
 
 ON_SHEET = 400  # thumbnails of a sheet; beyond, they would no longer be looked at
@@ -57,6 +58,12 @@ def _wanted(asked: Any) -> Wanted:
     sheet = new_file("--sheet", asked.sheet, asked.overwrite)
     if sheet and sheet.suffix.lower() != ".png":
         raise ValueError(f"--sheet {asked.sheet} must end in .png")
+    if asked.draw and asked.masks and Path(asked.draw).resolve() == Path(asked.masks).resolve():
+        raise ValueError(f"--draw and --masks are both {asked.draw}; their files have the same names: give two folders")
+    if asked.images == ["-"] and asked.overwrite and (asked.draw or asked.masks):
+        raise ValueError(
+            "standard input may name images that lie in the folder to write to: without --overwrite, please"
+        )
     return Wanted(
         asked.format or ("csv" if out and out.suffix.lower() == ".csv" else "jsonl"),
         out,
@@ -98,6 +105,7 @@ def _predict(asked: Any, settings: PredictConfig, wanted: Wanted, head: str | No
     else:
         images = list(expand(asked.images))
         total = len(images)
+        spare(images, wanted)
     with ExitStack() as stack:
         file = stack.enter_context(_open(wanted.out)) if wanted.out else sys.stdout
         write = LINES[wanted.form](file, min(settings.top_k, len(model.classes)))
@@ -119,6 +127,14 @@ def _predict(asked: Any, settings: PredictConfig, wanted: Wanted, head: str | No
     beyond = f"; the sheet shows the first {ON_SHEET}" if wanted.sheet and count > ON_SHEET else ""
     print(f"{count:,} images, {failed:,} failed ({rate}){beyond}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def spare(images: "list[Input]", wanted: Wanted) -> None:
+    """Raise ``ValueError`` where pictures would be written among the images they are made of."""
+    for name, folder in (("draw", wanted.draw), ("masks", wanted.masks)):
+        inputs = [given.content for given in images if isinstance(given.content, Path)]
+        if folder and folder.exists() and any(path.resolve().parent == folder.resolve() for path in inputs):
+            raise ValueError(f"--{name} {folder} holds images to predict, which could be overwritten; choose another")
 
 
 def _options(head: str | None, settings: PredictConfig, wanted: Wanted) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class PredictConfig(ViewsConfig):
 
 
 @dataclass
-class EvaluateConfig(InferenceConfig):
+class EvaluateConfig(ViewsConfig):
     """What `dsmixer evaluate` adds."""
 
     split: Literal["test", "val", "train", "all"] = "test"

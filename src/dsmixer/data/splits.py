@@ -38,6 +38,12 @@ class Splits(NamedTuple, Generic[S]):
     notes: tuple[str, ...] = ()
     bad: tuple[Bad, ...] = ()
 
+    def part(self, name: str) -> Split[S]:
+        """One of the three by its name; ``ValueError`` for another."""
+        if name not in ("train", "val", "test"):
+            raise ValueError(f"split is {name!r}, expected train, val or test")
+        return getattr(self, name)
+
 
 def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Positions (kept, held back): ``fraction`` of every class with at least two members; always the same ones."""

@@ -1,6 +1,8 @@
 """A trained detector: objects, their boxes, and with Mask R-CNN their masks."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsmixer.config import PredictConfig
+from dsmixer.config import DataConfig, PredictConfig
+from dsmixer.data.boxes.source import TOO_THIN_TEXT, is_too_thin
 from dsmixer.data.boxes.transforms import to_tensor
 from dsmixer.engine.hardware import autocast
 from dsmixer.heads.detectors import KINDS
@@ -59,6 +62,18 @@ class ObjectDetector(Loaded[Detected]):
             outputs = self.network([image.to(self.device, non_blocking=True) for image in images])
         return [from_output(output, KINDS[str(self.about.head)].background) for output in outputs]
 
+    @contextmanager
+    def scaled(self, factor: float) -> Iterator[None]:
+        """Inside, images are resized to sides ``factor`` times as long as trained."""
+        transform: Any = self.network.get_submodule("network.transform")
+        before = transform.min_size, transform.max_size
+        transform.min_size = tuple(max(1, round(factor * side)) for side in before[0])
+        transform.max_size = max(1, round(factor * before[1]))
+        try:
+            yield
+        finally:
+            transform.min_size, transform.max_size = before
+
     def stream(
         self,
         images: Any,
@@ -78,8 +93,23 @@ class ObjectDetector(Loaded[Detected]):
         An image that cannot be read gives a `Detected` whose ``error`` says why; the others are not disturbed.
         """
         for name, image, error in opened(images, self.about.mode, workers):
-            if image is None:
-                yield Detected(name, self.classes, error=error)
+            refused = TOO_THIN_TEXT.format(*image.size) if image and is_too_thin(image.size) else error
+            if image is None or refused:
+                yield Detected(name, self.classes, error=refused)
                 continue
             (found,) = self.detect([to_tensor(image)])
             yield Detected(name, self.classes, found.above(min_score), None, image if keep_images else None)
+
+    def evaluate(
+        self, root: str | os.PathLike[str], *, split: str = "test", sizes: Sequence[float] = ()
+    ) -> dict[str, Any]:
+        """All numbers of `dsmixer evaluate` on one split ("train", "val" or "test") in COCO's or Pascal VOC's layout.
+
+        ``sizes`` are factors of the trained size to be judged at as well. ``ValueError`` for data that is not there, or
+        has a class the model does not know; ``DataError`` naming an image that cannot be read.
+        """
+        from dsmixer.data.boxes.survey import open_boxes
+        from dsmixer.inference.evaluate_objects import evaluate_objects
+
+        chosen = open_boxes(os.fspath(root), DataConfig.val_fraction).part(split)
+        return evaluate_objects(self, chosen, sizes=sizes)[0]

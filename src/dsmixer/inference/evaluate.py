@@ -1,8 +1,5 @@
 """A classifier judged on one split of a data set."""
 
-import csv
-import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,26 +10,15 @@ import torch
 from torch import Tensor
 
 from dsmixer.config import DataConfig
-from dsmixer.data.bad import BadFiles, DataError, write_bad
+from dsmixer.data.bad import BadFiles, DataError
 from dsmixer.data.loader import Feed, Images, in_order
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
-from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.hardware import describe
 from dsmixer.tasks.evaluation import Evaluation, wilson
 
 if TYPE_CHECKING:
     from dsmixer.inference.classifier import Classifier
-
-MADE_HERE = (
-    "evaluation.json",
-    "per_class.csv",
-    "confusion.png",
-    "calibration.png",
-    "predictions.png",
-    "sizes.png",
-    "bad_files.csv",
-)
 
 
 def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, int, tuple[str, ...]]:
@@ -119,26 +105,13 @@ def evaluate(
     }, evaluation
 
 
-def write(folder: Path, result: dict[str, Any], evaluation: Evaluation, bad: dict[str, str]) -> None:
-    """evaluation.json, per_class.csv, bad_files.csv where there are any, and the pictures, in place of earlier ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in MADE_HERE:
-        (folder / name).unlink(missing_ok=True)
-    lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
-    write_atomically(folder / "evaluation.json", f"{{\n{lines}\n}}\n".encode())
-    table = io.StringIO()
-    writer = csv.DictWriter(table, list(result["per_class"][0]), restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in result["per_class"]:
-        writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
-    write_atomically(folder / "per_class.csv", table.getvalue().encode())
-    if bad:
-        write_bad(folder / "bad_files.csv", bad)
+def draw(result: dict[str, Any], evaluation: Evaluation, folder: Path) -> None:
+    """The pictures of an evaluation."""
+    from dsmixer.tasks.pictures import draw_sizes
+
     evaluation.draw(folder)
     measured = [row for row in result["sizes"] if "error" not in row]
     if len(measured) > 1:
-        from dsmixer.tasks.pictures import draw_sizes
-
         sides, shares = [row["pixels"] for row in measured], [row["top1"] for row in measured]
         draw_sizes(sides, shares, result["image_size"], folder / "sizes.png")
 

@@ -53,6 +53,9 @@ def _network(about: About, path: Path) -> nn.Module:
     except Exception as error:  # safetensors raises its own error, PyTorch a RuntimeError of many lines
         reason = str(error).strip().splitlines()[-1].strip()
         raise ValueError(f"{path} does not hold the weights its header promises: {reason}") from error
+    wrong = [name for name, tensor in network.state_dict().items() if not tensor.isfinite().all()]
+    if wrong:  # a detector would find nothing, and not say why
+        raise ValueError(f"{path} holds numbers that are not finite, in {wrong[0]}")
     return network
 
 

@@ -19,8 +19,8 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     """Write ARCHITECTURE.TAG.safetensors and its card, ARCHITECTURE.TAG.md, into ``folder``; returns both.
 
     With a head it is ARCHITECTURE-HEAD.TAG, a name that timm, which knows classifiers alone, never asks for.
-    ``result`` is the run's result.json, for the card. ``ValueError`` for a tag that is no plain word, for files that are
-    there already, and for weights that float16 cannot hold.
+    ``result`` is the run's result.json, for the card. ``ValueError`` for a tag that is no plain word, for files that
+    are there already, and for weights that float16 cannot hold.
     """
     from safetensors.torch import load_file
 
@@ -121,8 +121,8 @@ def public(command: str) -> str:
 def _limits(about: dict[str, Any]) -> str:
     if about.get("head"):
         return (
-            "It knows the classes below alone, and only images like those it was trained on: with other cameras, scales "
-            "or subjects it is unlikely to do well."
+            "It knows the classes below alone, and images like those it was trained on: with other cameras, scales or "
+            "subjects it is unlikely to do well."
         )
     return (
         "It names one of the classes below for any image, one that shows none of them included. Images are cut to "

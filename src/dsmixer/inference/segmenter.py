@@ -1,6 +1,7 @@
 """A trained segmenter: a class for every pixel."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsmixer.config import PredictConfig
+from dsmixer.config import DataConfig, MasksConfig, PredictConfig
 from dsmixer.data.transforms import Transform
 from dsmixer.engine.hardware import autocast
 from dsmixer.inference.loaded import Loaded, opened
@@ -104,3 +105,28 @@ class SemanticSegmenter(Loaded[Segmented]):
     def _shares(self, mask: np.ndarray) -> dict[str, float]:
         counts = np.bincount(mask.ravel(), minlength=len(self.classes)) / mask.size
         return {self.classes[label]: float(counts[label]) for label in np.argsort(-counts) if counts[label]}
+
+    def evaluate(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        split: str = "test",
+        sizes: Sequence[float] = (),
+        ignore_index: int = MasksConfig.ignore_index,
+        reduce_zero_label: bool = MasksConfig.reduce_zero_label,
+        classes: Sequence[str] | None = MasksConfig.classes,
+        palette: Sequence[Sequence[int]] | None = MasksConfig.palette,
+        **views: Any,
+    ) -> dict[str, Any]:
+        """All numbers of `dsmixer evaluate` on one split ("train", "val" or "test") of a folder of images and masks.
+
+        ``sizes`` are factors of the trained scale to be judged at as well, ``views`` another way to look, as in
+        `stream`; the others say how the masks are read, see `dsmixer.data.masks.files.MaskCoding`. ``ValueError`` for
+        data that is not there, or has a class the model does not know; ``DataError`` naming what cannot be read.
+        """
+        from dsmixer.data.masks.folders import open_masks
+        from dsmixer.inference.evaluate_pixels import evaluate_pixels, looks
+
+        coding = {"ignore_index": ignore_index, "reduce_zero_label": reduce_zero_label, "palette": palette}
+        splits = open_masks(os.fspath(root), val_fraction=DataConfig.val_fraction, classes=classes, **coding)
+        return evaluate_pixels(self, splits.part(split), looks(self, sizes, views))[0]

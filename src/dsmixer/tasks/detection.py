@@ -53,10 +53,15 @@ class Detection(Task):
 
     def update(self, model: nn.Module, batch: TruthBatch) -> None:
         """Detect in a batch and keep what was found."""
-        for output, truth in zip(model(batch.images), batch.truths, strict=True):
-            self.results += to_results(from_output(output, self.first_label), truth["image"]["id"])
-        self.truths += batch.truths
-        self.rows += batch.rows.tolist()
+        found = [from_output(output, self.first_label) for output in model(batch.images)]
+        self.observe(found, batch.truths, batch.rows)
+
+    def observe(self, found: list[Found], truths: list[dict[str, Any]], rows: Tensor) -> None:
+        """Keep what was found in some images, and what is in them."""
+        for each, truth in zip(found, truths, strict=True):
+            self.results += to_results(each, truth["image"]["id"])
+        self.truths += truths
+        self.rows += rows.tolist()
 
     def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
         """What all processes saw, by row."""
@@ -110,10 +115,11 @@ class Detection(Task):
         for label, name in enumerate(self.classes):
             values = [score.by_class[label] for score in scores.values()]
             shown = " | ".join("n/a" if value is None else f"{100 * value:.1f}" for value in values)
-            lines.append(f"| {name} | {self._count(label)} | {shown} |")
+            lines.append(f"| {name} | {self.count(label)} | {shown} |")
         return [*lines, "", "Left of each pair the truth, right what was found.", "", "![predictions](predictions.png)"]
 
-    def _count(self, label: int) -> int:
+    def count(self, label: int) -> int:
+        """Objects of a class, without crowds."""
         entries = [entry for truth in self.truths for entry in truth["annotations"] if not entry["iscrowd"]]
         return sum(entry["category_id"] == label + 1 for entry in entries)
 

@@ -22,6 +22,7 @@ UNUSED = "left out of evaluations, replaced in training"
 MISSING = Fault("image file missing", UNUSED)
 UNREADABLE = Fault("image file that is not an image", UNUSED)
 OTHER_SIZE = Fault("image of another size than its annotation says", UNUSED)
+TOO_THIN = Fault("image too thin to find anything in", UNUSED)
 OBJECT_ID_TWICE = Fault("annotation id used twice", "both kept, numbered anew")
 UNUSED_CLASS = Fault("class without any object", "kept; its score is n/a")
 NO_OBJECTS = Fault("image without objects", "kept, trained on as background")

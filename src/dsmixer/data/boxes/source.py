@@ -25,6 +25,8 @@ from dsmixer.data.boxes.findings import (
 from dsmixer.data.boxes.instance_masks import is_drawable
 from dsmixer.data.source import Encoded, read_file
 
+MOST_ELONGATED = 50  # longer to shorter side; beyond, resizing to a detector's sides can leave no pixel
+TOO_THIN_TEXT = f"{{}}x{{}} is too thin: more than {MOST_ELONGATED} to 1"
 Segmentation = list[list[float]] | dict[str, Any] | None  # polygons, RLE as COCO writes it, or neither
 
 
@@ -158,10 +160,12 @@ class BoxedImages(Encoded):
         return image
 
     def require_size(self, row: int, size: tuple[int, int]) -> None:
-        """``ValueError`` unless an image, upright, has the annotated (width, height)."""
+        """``ValueError`` unless an image, upright, has the annotated (width, height), and is not too thin."""
         if size != tuple(self.sizes[row]):
             width, height = self.sizes[row]
             raise ValueError(f"{self.name(row)}: {size[0]}x{size[1]}, but annotated as {width}x{height}")
+        if is_too_thin(size):
+            raise ValueError(f"{self.name(row)}: {TOO_THIN_TEXT.format(*size)}")
 
     def objects(self, row: int) -> Objects:
         """The objects of one image, crowds among them."""
@@ -183,3 +187,8 @@ class BoxedImages(Encoded):
             }
             annotations.append(entry | ({} if segmentation is None else {"segmentation": segmentation}))
         return {"image": {"id": self.ids[row], "width": width, "height": height}, "annotations": annotations}
+
+
+def is_too_thin(size: tuple[int, int]) -> bool:
+    """Whether an image (width, height) is too thin to be resized to a detector's sides."""
+    return max(size) > MOST_ELONGATED * min(size)

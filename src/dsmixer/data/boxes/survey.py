@@ -8,8 +8,8 @@ import numpy as np
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.boxes.coco import find_coco, open_coco
-from dsmixer.data.boxes.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, UNREADABLE, Fault
-from dsmixer.data.boxes.source import BoxedImages
+from dsmixer.data.boxes.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, TOO_THIN, UNREADABLE, Fault
+from dsmixer.data.boxes.source import BoxedImages, is_too_thin
 from dsmixer.data.boxes.voc import find_voc, open_voc
 from dsmixer.data.decode import decode, upright_size
 from dsmixer.data.layout import dense_kind, found_in
@@ -37,12 +37,13 @@ def _judge(source: BoxedImages, row: int) -> tuple[Fault, str] | None:
     if not os.path.exists(path):
         return MISSING, "missing"
     with suppress(Exception):  # a damaged header may raise anything; decoding has a sentence for it
-        if upright_size(path) == tuple(source.sizes[row]):
+        size = upright_size(path)
+        if size == tuple(source.sizes[row]) and not is_too_thin(size):
             return None
     fault = UNREADABLE
     try:
         image = decode(source.read(row), "RGB", source.name(row))
-        fault = OTHER_SIZE
+        fault = TOO_THIN if image.size == tuple(source.sizes[row]) else OTHER_SIZE
         source.require_size(row, image.size)
     except ValueError as error:
         return fault, _reason(source, row, error)
