@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 import dsmixer
 from dsmixer.cli import main
 from dsmixer.inference.dense import Stopwatch
+from dsmixer.inference.evaluate_pixels import looks
 from dsmixer.tasks.found import Found
 
 from ..data.annotated import coco, write_coco
@@ -75,6 +77,47 @@ def test_whole_and_windows_and_sizes_are_rows_of_one_table(masks, tmp_path):
     assert 0.5 < half < 1.0  # but not on a border at half the size
 
 
+def test_windows_alone_come_before_windows_at_several_scales(tmp_path):
+    model = segmenter(tmp_path)
+    several = {"scales": (1.0, 1.5), "flip": True}
+    assert list(looks(model, (), {"window": 32, "stride": 16, **several})) == [
+        "whole", "windows of 32 every 16", "windows of 32 every 16, scales 1 1.5, mirrored too",
+    ]  # fmt: skip
+    assert list(looks(model, (), several)) == ["whole", "whole, scales 1 1.5, mirrored too"]
+
+
+class Failing(ByColor):
+    """Fails at any other size than the images' own."""
+
+    def __init__(self, order, error):
+        super().__init__(order)
+        self.error = error
+
+    def forward(self, images):
+        if min(images.shape[2:]) < 40:
+            if isinstance(self.error, Exception):
+                raise self.error
+            return super().forward(images) * self.error
+        return super().forward(images)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RuntimeError("memory is out\nby far"), "memory is out"), (float("nan"), "numbers that are not finite")],
+)
+def test_a_size_that_fails_is_said_on_its_line_and_costs_no_other(error, reason, masks, tmp_path):
+    model = segmenter(tmp_path)
+    model.network = Failing([0, 1, 2], error)
+    whole, half = model.evaluate(masks, classes=CLASSES, sizes=[0.5])["looks"]
+    assert whole["mIoU"] == 1.0
+    assert set(half) == {"look", "error"}
+    assert half["error"].endswith(reason)
+    model.network = ByColor([0, 1, 2])
+    model.network.colors *= float("nan")
+    with pytest.raises(ValueError, match="the network answers with numbers that are not finite"):
+        model.evaluate(masks, classes=CLASSES)
+
+
 def test_a_class_that_the_weights_do_not_know_is_named(masks, boxes, tmp_path):
     model = dsmixer.load(write_weights(tmp_path / "pixels.safetensors", "upernet", class_names=["ground", "square"]))
     with pytest.raises(ValueError, match="the images have the class 'stripe', which the weights do not know, only"):
@@ -110,6 +153,14 @@ def test_a_perfect_detector_has_one_whatever_the_order_of_its_classes(boxes, tmp
     assert {entry["class"]: (entry["objects"], entry["AP"]) for entry in result["per_class"]} == {
         "dog": (2, 1.0), "cat": (3, 1.0),
     }  # fmt: skip
+
+
+def test_what_there_is_no_object_for_is_none_and_a_size_asked_for_twice_is_measured_once(boxes, tmp_path):
+    model = dsmixer.load(write_weights(tmp_path / "objects.safetensors", "fcos", class_names=["dog", "cat", "emu"]))
+    rows = model.evaluate(boxes, sizes=[1, 0.5, 0.5])["sizes"]
+    assert [row["size"] for row in rows] == [1.0, 0.5]
+    assert rows[0]["APl"] is None  # all objects are small
+    assert rows[0]["APs"] is not None
 
 
 def test_finding_nothing_and_the_wrong_class_score_nothing(boxes, tmp_path):
@@ -176,12 +227,51 @@ def test_a_bad_file_is_left_out_within_the_budget(trained, tmp_path, capsys):
     assert (tmp_path / "out/masks.png").is_file()
 
 
+def test_the_data_of_the_run_is_judged_and_other_data_has_its_own_names(masks, tmp_path, capsys):
+    """The run's masks hold 0, 1, 2 for ground, square, stripe; the other folder's names are in another order."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    run.mkdir()
+    weights = write_weights(run / "model.safetensors", "semantic_fpn", class_names=CLASSES)
+    of_run = {"data": {"root": str(masks)}, "masks": {"classes": CLASSES}}
+    (run / "config.yaml").write_text(json.dumps(of_run))  # JSON is YAML
+    other = write_masks(tmp_path / "other")
+
+    def counted(*options):
+        assert main(["evaluate", str(weights), f"--out={out}", "--overwrite", "--sizes", *options]) == 0
+        shown = capsys.readouterr().out
+        assert "loss" in shown
+        assert "the network alone" in shown
+        rows = json.loads((out / "evaluation.json").read_text())["per_class"]
+        return {row["class"]: row["pixels"] for row in rows}
+
+    own = counted()
+    assert counted(f"--data.root={other}") == own
+    (other / "classes.txt").write_text("\n".join(CLASSES[::-1]))
+    assert counted(f"--data.root={other}") == {
+        "ground": own["stripe"],
+        "square": own["square"],
+        "stripe": own["ground"],
+    }
+    assert counted(f"--data.root={other}", *CODING) == own
+
+
+def test_images_that_are_carved_from_train_are_spoken_of(trained, tmp_path, capsys):
+    root = write_masks(tmp_path / "data")
+    for kind in ("images", "annotations"):
+        shutil.rmtree(root / kind / "val")
+    asked = ["evaluate", str(trained["masks"]), f"--data.root={root}", *CODING, "--sizes", f"--out={tmp_path / 'out'}"]
+    assert main([*asked, "--split=val"]) == 0
+    assert "1 images of train are held back" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
         ("boxes", ["--window=64"], "--window is 64, but maskrcnn"),
         ("boxes", ["--masks.ignore_index=3"], "--masks.ignore_index is no option"),
         ("boxes", ["--batch-size=8"], "--batch-size is 8, but maskrcnn"),
+        ("masks", ["--scales", "inf"], "they must be factors above 0 and up to 8"),
+        ("masks", ["--scales", "1", "nan"], "they must be factors above 0 and up to 8"),
         ("masks", ["--split=all"], "--split all is for classes"),
         ("masks", ["--sizes", "32"], "they are factors above 0 and up to 8"),
         ("masks", ["--optim.lr=1"], "--optim.lr is no option of dsmixer evaluate"),

@@ -80,6 +80,11 @@ def _config(weights: Path, about: About, rest: list[str]) -> Config:
 
         kind = {**dict.fromkeys(LABEL_PIXELS, "masks"), **dict.fromkeys(FIND_OBJECTS, "boxes")}.get(str(about.head))
         check_root(kind or config.data.name, config.data.root)
+        if elsewhere and kind == "masks" and not any(argument.startswith("--masks.classes") for argument in rest):
+            from dsmixer.data.masks.folders import class_file
+
+            if class_file(config.data.root):  # names that stand beside the masks are theirs, the run's may not be
+                config.masks.classes = None
     return config
 
 
@@ -157,7 +162,7 @@ def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) ->
 
     data, coding = config.data, {name: getattr(config.masks, name) for name in ASKED["masks"]}
     splits = open_masks(str(data.root), val_fraction=data.val_fraction, **coding)
-    split, bad = splits.part(settings.split), told(sum(len(part.rows) for part in splits[:3]))
+    split, bad = _part(splits, settings), told(sum(len(part.rows) for part in splits[:3]))
     ways = looks(model, settings.sizes, settings.views)
     with bar(len(ways) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
@@ -171,11 +176,18 @@ def _objects(model: Any, config: Config, settings: EvaluateConfig, told: Told) -
 
     data = config.data
     splits = open_boxes(str(data.root), data.val_fraction)
-    split, bad = splits.part(settings.split), told(sum(len(part.rows) for part in splits[:3]))
+    split, bad = _part(splits, settings), told(sum(len(part.rows) for part in splits[:3]))
     with bar(len({1.0, *settings.sizes}) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
         result, task = evaluate_objects(model, split, sizes=settings.sizes, bad=bad, **options)
     return result, task.report, bad
+
+
+def _part(splits: Any, settings: EvaluateConfig) -> Any:
+    """The split that was asked for; what is worth saying of all of them is said."""
+    for note in splits.notes:
+        print(note)
+    return splits.part(settings.split)
 
 
 def _parser() -> Parser:

@@ -3,13 +3,12 @@
 from typing import Any
 
 WORST = 10  # classes that are shown
+RATE = "images_per_second"
 
 
 def show_classes(result: dict[str, Any]) -> None:
     """Of a classifier."""
     low, high = result["top1_interval"]
-    speed, conditions = result["speed"], result["conditions"]
-    told = ("device", "processor", "precision", "threads", "batch_size", "workers")
     _print(f"{result['architecture']} on the {result['images']:,} {result['split']} images of {result['data']}")
     _print(f"top-1 {_percent(result['top1'])} (95 % interval {_percent(low)} to {_percent(high)})")
     _print(f"top-5 {_percent(result['top5'])}   loss {result['loss']:.4f}")
@@ -17,12 +16,7 @@ def show_classes(result: dict[str, Any]) -> None:
     for row in result["sizes"]:
         found = row.get("error") or f"top-1 {_percent(row['top1'])}, {row['images_per_second']:,.0f} images/s"
         _print(f"at {row['pixels']} pixels: {found}")
-    _print(
-        f"{speed['images_per_second']:,.0f} images/s, decoding included; the network alone "
-        f"{speed['network_images_per_second']:,.0f} images/s ("
-        + ", ".join(f"{name.replace('_', ' ')} {conditions[name]}" for name in told)
-        + ")"
-    )
+    _speed(result["speed"], result["conditions"])
     classes = sorted(result["per_class"], key=lambda row: (row["f1"] is None, row["f1"]))
     title = "by F1, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest F1"
     headings = {"class": "class", "images": "support", "precision": "precision", "recall": "recall", "F1": "f1"}
@@ -33,7 +27,9 @@ def show_pixels(result: dict[str, Any]) -> None:
     """Of a segmenter."""
     _heading(result)
     scores = {"mIoU": "mIoU", "aAcc": "aAcc", "mAcc": "mAcc", "boundary IoU": "boundary_IoU"}
-    _table("scores", {"looked at": "look", **scores, "images/s": "images_per_second"}, result["looks"])
+    _table("scores", {"looked at": "look", **scores, "loss": "loss", "images/s": RATE}, result["looks"])
+    _failures(result["looks"], "look")
+    _speed(result["looks"][0], result["conditions"])
     classes = sorted(result["per_class"], key=lambda row: (row["iou"] is None, row["iou"]))
     title = "by IoU, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest IoU"
     headings = {"class": "class", "pixels": "pixels", "IoU": "iou", "recall": "recall", "boundary IoU": "boundary_iou"}
@@ -43,11 +39,11 @@ def show_pixels(result: dict[str, Any]) -> None:
 def show_objects(result: dict[str, Any]) -> None:
     """Of a detector."""
     _heading(result)
-    names = [
-        name for name in result["sizes"][0] if name not in ("size", "images_per_second", "network_images_per_second")
-    ]
-    headings = {"size": "size", **{name: name for name in names}, "images/s": "images_per_second"}
+    names = [name for name in result["sizes"][0] if name not in ("size", RATE, f"network_{RATE}")]
+    headings = {"size": "size", **{name: name for name in names}, "images/s": RATE}
     _table("average precision, by size of the input", headings, result["sizes"])
+    _failures(result["sizes"], "size")
+    _speed(result["sizes"][0], result["conditions"])
     classes = sorted(result["per_class"], key=lambda row: (row["AP"] is None, row["AP"]))
     masks = {"mask AP": "mask_AP"} if "mask_AP" in classes[0] else {}
     title = "by AP, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest AP"
@@ -57,6 +53,25 @@ def show_objects(result: dict[str, Any]) -> None:
 def _heading(result: dict[str, Any]) -> None:
     what = f"{result['architecture']} with {result['head']}"
     _print(f"{what} on the {result['images']:,} {result['split']} images of {result['data']}")
+
+
+def _speed(speed: dict[str, Any], conditions: dict[str, Any]) -> None:
+    """Images a second, and what they depend on."""
+    told = ("device", "processor", "precision", "threads", "batch_size", "workers")
+    on = ", ".join(f"{name.replace('_', ' ')} {conditions[name]}" for name in told)
+    rates = _rate(speed[RATE]), _rate(speed[f"network_{RATE}"])
+    _print(f"{rates[0]} images/s, decoding included; the network alone {rates[1]} images/s ({on})")
+
+
+def _rate(images: float) -> str:
+    return f"{images:,.0f}" if images >= 100 else f"{images:.1f}"
+
+
+def _failures(rows: list[dict[str, Any]], key: str) -> None:
+    """Why there are no numbers."""
+    for row in rows:
+        if "error" in row:
+            _print(f"{_cell(key, row[key])}: {row['error']}")
 
 
 def _table(title: str, columns: dict[str, str], rows: list[dict[str, Any]]) -> None:
@@ -72,8 +87,12 @@ def _table(title: str, columns: dict[str, str], rows: list[dict[str, Any]]) -> N
 
 
 def _cell(key: str, value: Any) -> str:
-    if key == "images_per_second":
-        return f"{value:,.1f}"
+    if value is None:
+        return "n/a"
+    if key == RATE:
+        return _rate(value)
+    if key == "loss":
+        return f"{value:.4f}"
     if isinstance(value, str):
         return value
     if key in ("support", "pixels", "objects"):

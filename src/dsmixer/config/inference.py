@@ -47,8 +47,10 @@ class ViewsConfig(InferenceConfig):
                 f"--window is {self.window} and --stride {self.stride}, but they must be pixels or 0, "
                 "the stride no more than the window"
             )
-        if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"--scales are {self.scales}, but they must be factors above 0, such as 0.75 1 1.25")
+        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
+            raise ValueError(
+                f"--scales are {self.scales}, but they must be factors above 0 and up to 8, such as 0.75 1 1.25"
+            )
 
     @property
     def views(self) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class EvaluateConfig(ViewsConfig):
     """What `dsmixer evaluate` adds."""
 
     split: Literal["test", "val", "train", "all"] = "test"
-    """Which images of the data set; all is for images that lie in no splits, and were not trained on."""
+    """Which images of the data set; all is for classes: images that lie in no splits, and were not trained on."""
     sizes: list[float] = field(default_factory=lambda: [0.75, 1, 1.5])
-    """Further sides of the input: factors of the training size up to 8, beyond that pixels; none to skip."""
+    """Further sides of the input: factors of the training size up to 8, beyond that, for classes, pixels; none to
+    skip."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dsmixer.data.bad import BadFiles
+from dsmixer.data.bad import BadFiles, DataError
 from dsmixer.data.loader import Feed, in_order
 from dsmixer.data.samples import Samples
 from dsmixer.engine.hardware import describe
@@ -64,3 +64,13 @@ def conditions(model: Loaded, workers: int) -> dict[str, Any]:
 def number(value: float) -> float | None:
     """A plain value; None for not a number."""
     return None if math.isnan(value) else float(value)
+
+
+def measured(judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The row that ``judge`` returns; or why there is none, so that a size too large takes no other row along."""
+    try:
+        return judge()
+    except DataError:
+        raise
+    except (RuntimeError, ValueError) as error:  # PyTorch raises the first where memory is too small
+        return {"error": str(error).strip().splitlines()[0]}

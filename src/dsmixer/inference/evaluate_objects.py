@@ -1,6 +1,7 @@
 """A detector judged on one split of a data set, at several sizes of the input."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dsmixer.config import DataConfig
@@ -9,7 +10,8 @@ from dsmixer.data.boxes.batches import BoxesToScore
 from dsmixer.data.boxes.source import BoxedImages
 from dsmixer.data.splits import Split
 from dsmixer.heads.detectors import KINDS
-from dsmixer.inference.dense import Stopwatch, conditions, one_by_one, places, require_known
+from dsmixer.inference.dense import Stopwatch, conditions, measured, one_by_one, places, require_known
+from dsmixer.tasks.coco_metrics import SUMMARY
 from dsmixer.tasks.detection import Detection
 
 if TYPE_CHECKING:
@@ -33,20 +35,11 @@ def evaluate_objects(
     """
     if not len(split.rows):
         raise ValueError("the split has no images")
-    rows, judged, watch = [], list[Detection](), Stopwatch()
-    for size in [1.0, *(size for size in sizes if size != 1)]:
-        task, watch = _task(model, split), Stopwatch()
-        with model.scaled(size):
-            for batch in one_by_one(BoxesToScore(split), workers, worker_timeout, bad):
-                if len(batch.rows):
-                    truths = [_mapped(truth, split.source.classes, model.classes) for truth in batch.truths]
-                    task.observe(watch.time(lambda images=batch.images: model.detect(images)), truths, batch.rows)
-                    advance(1)
-        if not watch.images:
-            raise DataError("none of the images can be read")
-        rows.append({"size": size, **task.compute(), **watch.speed()})
-        judged.append(task)
-    first = judged[0]
+    judge = partial(_judge, model, split, workers, worker_timeout, bad, advance)
+    first, watch = judge(1.0)
+    rows = [{"size": 1.0, **_row(first, watch)}]
+    for size in sorted({*sizes} - {1}):
+        rows.append({"size": size, **measured(lambda size=size: _row(*judge(size)))})
     return {
         "weights": str(model.path),
         "architecture": model.about.architecture,
@@ -57,6 +50,35 @@ def evaluate_objects(
         "per_class": _per_class(first),
         "conditions": conditions(model, workers),
     }, first
+
+
+def _judge(
+    model: "ObjectDetector",
+    split: Split[BoxedImages],
+    workers: int,
+    worker_timeout: float,
+    bad: BadFiles | None,
+    advance: Callable[[int], object],
+    size: float,
+) -> tuple[Detection, Stopwatch]:
+    """One pass over all images, resized to ``size`` times the trained sides."""
+    task, watch, source = _task(model, split), Stopwatch(), split.source
+    with model.scaled(size):
+        for batch in one_by_one(BoxesToScore(split), workers, worker_timeout, bad):
+            if len(batch.rows):
+                truths = [_mapped(truth, source.classes, model.classes) for truth in batch.truths]
+                task.observe(watch.time(lambda images=batch.images: model.detect(images)), truths, batch.rows)
+                advance(1)
+    if not watch.images:
+        raise DataError("none of the images can be read")
+    return task, watch
+
+
+def _row(task: Detection, watch: Stopwatch) -> dict[str, Any]:
+    """None for what there is no object for."""
+    scores = task.compute()
+    names = [*SUMMARY, *(f"mask_{name}" for name in SUMMARY if task.masks)]
+    return {**{name: scores.get(name) for name in names}, **watch.speed()}
 
 
 def _task(model: "ObjectDetector", split: Split[BoxedImages]) -> Detection:

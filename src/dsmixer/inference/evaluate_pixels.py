@@ -1,6 +1,7 @@
 """A segmenter judged on one split of a data set, looked at in several ways."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from dsmixer.data.masks.batches import MaskedImages
 from dsmixer.data.masks.files import IGNORE
 from dsmixer.data.masks.folders import MaskSplit
 from dsmixer.data.masks.transforms import whole_pair
-from dsmixer.inference.dense import Stopwatch, conditions, number, one_by_one, places, require_known
+from dsmixer.inference.dense import Stopwatch, conditions, measured, number, one_by_one, places, require_known
 from dsmixer.tasks.pixel_losses import PixelLoss
 from dsmixer.tasks.segmentation import Segmentation
 from dsmixer.tasks.views import Views
@@ -24,16 +25,20 @@ PLAIN = PixelLoss(class_weights=None, hard_below=0.0, hard_share=0.0, dice=0.0)
 
 
 def looks(model: "SemanticSegmenter", sizes: Sequence[float], views: dict[str, Any]) -> dict[str, Views]:
-    """Ways to look, by name: "whole" first, whole at ``sizes``, factors of the trained scale, and as ``views`` asks."""
+    """Ways to look, by name: "whole" first, whole at ``sizes``, factors of the trained scale, and as ``views`` asks.
+
+    Of windows with several scales or mirror images there are two: windows alone come before.
+    """
     found = {"whole": model.views()}
     for size in sizes:
         if size != 1:
             found[f"whole, {size:g} times as large"] = model.views(scales=(size,))
     asked = model.views(**views)
-    if asked != found["whole"]:
-        window = f"windows of {asked.window} every {asked.stride}" if asked.window else "whole"
-        scales = "" if asked.scales == (1.0,) else f", scales {' '.join(f'{scale:g}' for scale in asked.scales)}"
-        found[f"{window}{scales}{', mirrored too' if asked.flip else ''}"] = asked
+    for view in (model.views(window=asked.window, stride=asked.stride), asked):
+        if view != found["whole"]:
+            window = f"windows of {view.window} every {view.stride}" if view.window else "whole"
+            scales = "" if view.scales == (1.0,) else f", scales {' '.join(f'{scale:g}' for scale in view.scales)}"
+            found[f"{window}{scales}{', mirrored too' if view.flip else ''}"] = view
     return found
 
 
@@ -54,30 +59,12 @@ def evaluate_pixels(
     """
     if not len(split.rows):
         raise ValueError("the split has no images")
-    samples = MaskedImages(split, model.about.mode, whole_pair(model.about.mean, model.about.std), 0)
-    mapping = torch.tensor([*places(split.source.classes, model.classes), IGNORE])  # the last for -1
-    rows, judged, watch = [], list[Segmentation](), Stopwatch()
-    for name, views in ways.items():
-        task = Segmentation(
-            model.classes,
-            criterion=PLAIN,
-            auxiliary_weight=0.0,
-            views=views,
-            picture=lambda row: split.source.image(row, model.about.mode),
-        )
-        watch = Stopwatch()
-        for batch in one_by_one(samples, workers, worker_timeout, bad):
-            if len(batch.rows):
-                masks = _mapped(batch.masks, mapping, split.source.classes, model.classes)
-                logits = watch.time(lambda images=batch.images, views=views: model.logits(images, views).float().cpu())
-                task.observe(logits, masks, batch.rows)
-                advance(1)
-        if not watch.images:
-            raise DataError("none of the images can be read")
-        scores = {key: number(value) for key, value in task.compute().items()}
-        rows.append({"look": name, **scores, **watch.speed()})
-        judged.append(task)
-    first = judged[0]
+    judge = partial(_judge, model, split, workers, worker_timeout, bad, advance)
+    (name, whole), *others = ways.items()
+    first, watch = judge(whole)
+    rows = [{"look": name, **_row(first, watch)}]
+    for name, views in others:
+        rows.append({"look": name, **measured(lambda views=views: _row(*judge(views)))})
     return {
         "weights": str(model.path),
         "architecture": model.about.architecture,
@@ -89,6 +76,44 @@ def evaluate_pixels(
         "confusion": first.confusion.compute().tolist(),
         "conditions": conditions(model, workers),
     }, first
+
+
+def _judge(
+    model: "SemanticSegmenter",
+    split: MaskSplit,
+    workers: int,
+    worker_timeout: float,
+    bad: BadFiles | None,
+    advance: Callable[[int], object],
+    views: Views,
+) -> tuple[Segmentation, Stopwatch]:
+    """One pass over all images, looked at as ``views`` say."""
+    source = split.source
+    samples = MaskedImages(split, model.about.mode, whole_pair(model.about.mean, model.about.std), 0)
+    mapping = torch.tensor([*places(source.classes, model.classes), IGNORE])  # the last for -1
+    task = Segmentation(
+        model.classes,
+        criterion=PLAIN,
+        auxiliary_weight=0.0,
+        views=views,
+        picture=lambda row: source.image(row, model.about.mode),
+    )
+    watch = Stopwatch()
+    for batch in one_by_one(samples, workers, worker_timeout, bad):
+        if len(batch.rows):
+            masks = _mapped(batch.masks, mapping, source.classes, model.classes)
+            logits = watch.time(lambda images=batch.images: model.logits(images, views).float().cpu())
+            if not logits.isfinite().all():
+                raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
+            task.observe(logits, masks, batch.rows)
+            advance(1)
+    if not watch.images:
+        raise DataError("none of the images can be read")
+    return task, watch
+
+
+def _row(task: Segmentation, watch: Stopwatch) -> dict[str, Any]:
+    return {**{key: number(value) for key, value in task.compute().items()}, **watch.speed()}
 
 
 def _mapped(masks: Tensor, mapping: Tensor, theirs: list[str], classes: list[str]) -> Tensor:

@@ -167,6 +167,11 @@ def open_mask_folders(
     return {split: MaskFolder(pairs, names, coding) for split, pairs in found.items()}, notes
 
 
+def class_file(root: str | Path) -> Path | None:
+    """Where the names of the classes stand, if anywhere."""
+    return next((file for name in ("classes.txt", "classes.json") if (file := Path(root) / name).is_file()), None)
+
+
 def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
     """Names in the order of the indices: those given, or of ``classes.txt`` (one a line) or ``classes.json``.
 
@@ -174,7 +179,7 @@ def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
     """
     names, where = list(given or []), "the list of classes"
     if not names:
-        path = next((file for name in ("classes.txt", "classes.json") if (file := Path(root) / name).is_file()), None)
+        path = class_file(root)
         if path is None:
             raise ValueError(
                 f"{root} holds neither classes.txt nor classes.json; write one class name a line, in order"
