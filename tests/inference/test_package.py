@@ -108,6 +108,9 @@ def test_the_file_is_half_as_large_and_says_the_same(weights, shipped):
 def test_the_card_shows_nothing_of_the_machine():
     command = "dsmixer train --recipe finetune --data.root /home/me/data --out=/tmp/x --overwrite --model.weights /w"
     assert public(command) == "dsmixer train --recipe finetune --data.root FOLDER --model.weights WEIGHTS"
+    assert (
+        public("dsmixer train --recipe=/home/me/my.yaml --run.seed 3") == "dsmixer train --recipe my.yaml --run.seed 3"
+    )
     quoted = "dsmixer train --resume /tmp/x --model.kwargs '{dims: [8, 16]}' --run.seed=3"
     assert public(quoted) == "dsmixer train --model.kwargs '{dims: [8, 16]}' --run.seed 3"
 
@@ -128,6 +131,9 @@ def test_a_network_with_a_head_ships_beside_classifiers_and_is_never_the_default
 
 
 def test_mistakes(weights, shipped, tmp_path, capsys):
+    (tmp_path / "file").write_text("not a folder")
+    assert main(["weights", str(weights), "--tag=a", f"--out={tmp_path / 'file'}"]) == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
     again = ["weights", str(weights), "--tag=tiny_digits", f"--out={shipped}"]
     assert main(again) == 2
     assert "exists; remove it first" in capsys.readouterr().err

@@ -27,6 +27,8 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     if not re.fullmatch(r"\w+", tag, re.ASCII):
         raise ValueError(f"--tag is {tag!r}, but it must be letters, digits and _, such as tiny_imagenet_100")
     about = read_about(weights)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out {folder} is a file; give a folder")
     name = f"{about.architecture}{f'-{about.head}' if about.head else ''}.{tag}"
     file, card = folder / f"{name}.safetensors", folder / f"{name}.md"
     for path in (file, card):
@@ -111,7 +113,9 @@ def public(command: str) -> str:
     ]
     kept: list[str] = []
     for before, word in zip(["", *words], words, strict=False):
-        if before in PLACES:
+        if before == "--recipe":
+            kept.append(shlex.quote(Path(word).name))
+        elif before in PLACES:
             kept += [before, PLACES[before]] if PLACES[before] else []
         elif word not in (*PLACES, "--overwrite"):
             kept.append(shlex.quote(word))
