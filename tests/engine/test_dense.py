@@ -63,18 +63,30 @@ def test_killed_and_resumed_gives_the_same_bytes(kind, data, finished, tmp_path)
     assert sha(folder) == sha(finished)
 
 
-def test_two_processes_give_the_metrics_and_weights_of_one(kind, data, tmp_path):
+@pytest.fixture(scope="module")
+def alone(kind, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    assert train(*shared(kind, data), f"--out={folder}") == 0
+    return folder
+
+
+def shared(kind, data):
     # batches of both shapes: how two processes share one must not matter
-    one = [*options(kind, data), "--optim.epochs=1", *(["--boxes.group_by_aspect=false"] if kind == "boxes" else [])]
-    assert train(*one, f"--out={tmp_path / 'alone'}") == 0
-    children = together(2, *one, f"--out={tmp_path / 'both'}", logs=tmp_path)
-    assert [child.end()[0] for child in children] == [0, 0]
-    alone, both = (json.loads((tmp_path / name / "result.json").read_text())["test"] for name in ("alone", "both"))
-    assert both == pytest.approx(alone, abs=1e-4)
-    alone, both = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "both"))
-    for name, tensor in both.items():
+    return [*options(kind, data), "--optim.epochs=1", *(["--boxes.group_by_aspect=false"] if kind == "boxes" else [])]
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fully_shard"])
+def test_two_processes_give_the_metrics_and_weights_of_one(kind, data, alone, tmp_path, strategy):
+    both = tmp_path / "both"
+    children = together(2, *shared(kind, data), f"--run.strategy={strategy}", f"--out={both}", logs=tmp_path)
+    ends = [child.end() for child in children]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    scores, expected = (json.loads((folder / "result.json").read_text())["test"] for folder in (both, alone))
+    assert scores == pytest.approx(expected, abs=1e-4)
+    weights, expected = (load_file(folder / "model.safetensors") for folder in (both, alone))
+    for name, tensor in weights.items():
         # AdamW's first steps divide a gradient by its own size: its last bits count where it is nearly zero
-        torch.testing.assert_close(tensor, alone[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
 
 
 def test_a_classifier_starts_the_backbone(kind, data, tmp_path, capsys):
