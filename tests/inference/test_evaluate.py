@@ -54,6 +54,17 @@ def test_from_python_it_is_the_same(run, evaluated):
     assert {name: found[name] for name in same} == {name: result[name] for name in same}
 
 
+def test_from_python_a_split_is_carved_as_the_run_did_it(run, tmp_path):
+    """Otherwise images that were trained on would be judged."""
+    (tmp_path / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    alone = dsmixer.load(tmp_path / "model.safetensors")
+    (tmp_path / "config.yaml").write_text("data: {val_fraction: 0.5}\n")
+    beside = dsmixer.load(tmp_path / "model.safetensors")
+    assert beside.evaluate("digits", split="val")["images"] == 719
+    (tmp_path / "config.yaml").unlink()
+    assert alone.evaluate("digits", split="val")["images"] == 143
+
+
 def test_the_folder_holds_what_was_promised(evaluated):
     assert {path.name for path in evaluated.iterdir()} == {
         "evaluation.json", "per_class.csv", "confusion.png", "calibration.png", "predictions.png", "sizes.png",

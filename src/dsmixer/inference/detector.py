@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsmixer.config import DataConfig, PredictConfig
+from dsmixer.config import PredictConfig
 from dsmixer.data.boxes.source import TOO_THIN_TEXT, is_too_thin
 from dsmixer.data.boxes.transforms import to_tensor
 from dsmixer.engine.hardware import autocast
 from dsmixer.heads.detectors import KINDS
-from dsmixer.inference.loaded import Loaded, opened
+from dsmixer.inference.loaded import Loaded, held_back, opened
 from dsmixer.tasks.found import Found, from_output, to_records
 
 
@@ -111,5 +111,5 @@ class ObjectDetector(Loaded[Detected]):
         from dsmixer.data.boxes.survey import open_boxes
         from dsmixer.inference.evaluate_objects import evaluate_objects
 
-        chosen = open_boxes(os.fspath(root), DataConfig.val_fraction).part(split)
+        chosen = open_boxes(os.fspath(root), held_back(self.path)).part(split)
         return evaluate_objects(self, chosen, sizes=sizes)[0]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from dsmixer.config import DataConfig
 from dsmixer.data.ahead import ahead
 from dsmixer.inference.inputs import Input, expand, image_of
 from dsmixer.weights import About
@@ -58,6 +59,18 @@ class Loaded(Generic[Answer]):
 
     # each kind has options of its own: to be called as `stream(images, **options)`
     stream: Callable[..., Iterator[Answer]]
+
+
+def held_back(weights: Path) -> float:
+    """The share of train that the run of these weights held back where its data had no split for it.
+
+    Read from the run's configuration beside them; the usual share where there is none.
+    """
+    import yaml
+
+    path = weights.parent / "config.yaml"
+    content = yaml.safe_load(path.read_text()) if path.is_file() else {}
+    return content.get("data", {}).get("val_fraction", DataConfig.val_fraction)
 
 
 def inputs(images: Any) -> Iterator[Input]:

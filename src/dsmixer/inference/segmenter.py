@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsmixer.config import DataConfig, MasksConfig, PredictConfig
+from dsmixer.config import MasksConfig, PredictConfig
 from dsmixer.data.transforms import Transform
 from dsmixer.engine.hardware import autocast
-from dsmixer.inference.loaded import Loaded, opened
+from dsmixer.inference.loaded import Loaded, held_back, opened
 from dsmixer.tasks.views import Views, look
 
 
@@ -128,5 +128,5 @@ class SemanticSegmenter(Loaded[Segmented]):
         from dsmixer.inference.evaluate_pixels import evaluate_pixels, looks
 
         coding = {"ignore_index": ignore_index, "reduce_zero_label": reduce_zero_label, "palette": palette}
-        splits = open_masks(os.fspath(root), val_fraction=DataConfig.val_fraction, classes=classes, **coding)
+        splits = open_masks(os.fspath(root), val_fraction=held_back(self.path), classes=classes, **coding)
         return evaluate_pixels(self, splits.part(split), looks(self, sizes, views))[0]
