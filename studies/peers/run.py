@@ -16,7 +16,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dsmixer.cli.models import cost
-from dsmixer.engine.dense import build_dense
+from dsmixer.inference.loading import network_of
 from dsmixer.weights import read_about
 
 HERE = Path(__file__).parent
@@ -70,21 +69,10 @@ def macs(weights: Path) -> int:
     if about.head is None:
         side = about.image_size
         return cost(about.architecture, side, side, num_classes=about.num_classes, **about.model_kwargs).macs
-    network = build_dense(
-        about.head,
-        about.head_kwargs,
-        about.architecture,
-        about.model_kwargs,
-        num_classes=about.num_classes,
-        in_chans=about.in_chans,
-        mean=about.mean,
-        std=about.std,
-        seed=0,
-    )
     short = about.short_side or about.head_kwargs["min_size"]
     image = torch.zeros(3, short, short * 4 // 3)  # both data sets have 4:3
     with torch.inference_mode(), FlopCounterMode(display=False) as flops:
-        network.eval()(image[None] if about.short_side else [image])
+        network_of(about).eval()(image[None] if about.short_side else [image])
     return flops.get_total_flops() // 2
 
 
@@ -122,10 +110,6 @@ def write(path: Path, rows: list[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def asked_for(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, int]]:
-    yield from product(arguments.recipes, arguments.models, arguments.starts, arguments.seeds)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="+", choices=FOLDERS)
@@ -135,7 +119,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--collect", action="store_true", help="train nothing, read what is finished")
     asked = parser.parse_args()
-    for recipe, model, start, seed in asked_for(asked):
+    for recipe, model, start, seed in product(asked.recipes, asked.models, asked.starts, asked.seeds):
         if not asked.collect:
             folder = asked.runs / f"{recipe}-{model}-{start}-{seed}"
             train(folder, options(recipe, model, start, seed, asked.runs))

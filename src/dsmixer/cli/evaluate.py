@@ -10,7 +10,7 @@ from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
 from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
-from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, Config, EvaluateConfig
+from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, READS, Config, EvaluateConfig
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import About, find, read_about
 
@@ -78,8 +78,8 @@ def _config(weights: Path, about: About, rest: list[str]) -> Config:
     if config.data.root is not None:
         from dsmixer.data.splits import check_root
 
-        kind = {**dict.fromkeys(LABEL_PIXELS, "masks"), **dict.fromkeys(FIND_OBJECTS, "boxes")}.get(str(about.head))
-        check_root(kind or config.data.name, config.data.root)
+        kind = READS.get(str(about.head), config.data.name)
+        check_root(kind, config.data.root)
         if elsewhere and kind == "masks" and not any(argument.startswith("--masks.classes") for argument in rest):
             from dsmixer.data.masks.folders import class_file
 
@@ -162,7 +162,7 @@ def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) ->
 
     data, coding = config.data, {name: getattr(config.masks, name) for name in ASKED["masks"]}
     splits = open_masks(str(data.root), val_fraction=data.val_fraction, **coding)
-    split, bad = _part(splits, settings), told(sum(len(part.rows) for part in splits[:3]))
+    split, bad = _part(splits, settings), told(splits.images)
     ways = looks(model, settings.sizes, settings.views)
     with bar(len(ways) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
@@ -176,7 +176,7 @@ def _objects(model: Any, config: Config, settings: EvaluateConfig, told: Told) -
 
     data = config.data
     splits = open_boxes(str(data.root), data.val_fraction)
-    split, bad = _part(splits, settings), told(sum(len(part.rows) for part in splits[:3]))
+    split, bad = _part(splits, settings), told(splits.images)
     with bar(len({1.0, *settings.sizes}) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
         result, task = evaluate_objects(model, split, sizes=settings.sizes, bad=bad, **options)

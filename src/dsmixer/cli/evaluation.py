@@ -17,10 +17,8 @@ def show_classes(result: dict[str, Any]) -> None:
         found = row.get("error") or f"top-1 {_percent(row['top1'])}, {row['images_per_second']:,.0f} images/s"
         _print(f"at {row['pixels']} pixels: {found}")
     _speed(result["speed"], result["conditions"])
-    classes = sorted(result["per_class"], key=lambda row: (row["f1"] is None, row["f1"]))
-    title = "by F1, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest F1"
-    headings = {"class": "class", "images": "support", "precision": "precision", "recall": "recall", "F1": "f1"}
-    _table(title, headings, classes[:WORST])
+    columns = {"class": "class", "images": "support", "precision": "precision", "recall": "recall", "F1": "f1"}
+    _worst(result["per_class"], "F1", columns)
 
 
 def show_pixels(result: dict[str, Any]) -> None:
@@ -30,10 +28,8 @@ def show_pixels(result: dict[str, Any]) -> None:
     _table("scores", {"looked at": "look", **scores, "loss": "loss", "images/s": RATE}, result["looks"])
     _failures(result["looks"], "look")
     _speed(result["looks"][0], result["conditions"])
-    classes = sorted(result["per_class"], key=lambda row: (row["iou"] is None, row["iou"]))
-    title = "by IoU, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest IoU"
-    headings = {"class": "class", "pixels": "pixels", "IoU": "iou", "recall": "recall", "boundary IoU": "boundary_iou"}
-    _table(title, headings, classes[:WORST])
+    columns = {"class": "class", "pixels": "pixels", "IoU": "iou", "recall": "recall", "boundary IoU": "boundary_iou"}
+    _worst(result["per_class"], "IoU", columns)
 
 
 def show_objects(result: dict[str, Any]) -> None:
@@ -44,10 +40,16 @@ def show_objects(result: dict[str, Any]) -> None:
     _table("average precision, by size of the input", headings, result["sizes"])
     _failures(result["sizes"], "size")
     _speed(result["sizes"][0], result["conditions"])
-    classes = sorted(result["per_class"], key=lambda row: (row["AP"] is None, row["AP"]))
-    masks = {"mask AP": "mask_AP"} if "mask_AP" in classes[0] else {}
-    title = "by AP, the lowest first" if len(classes) <= WORST else f"the {WORST} classes of lowest AP"
-    _table(title, {"class": "class", "objects": "objects", "AP": "AP", **masks}, classes[:WORST])
+    masks = {"mask AP": "mask_AP"} if "mask_AP" in result["per_class"][0] else {}
+    _worst(result["per_class"], "AP", {"class": "class", "objects": "objects", "AP": "AP", **masks})
+
+
+def _worst(rows: list[dict[str, Any]], score: str, columns: dict[str, str]) -> None:
+    """A table of the classes of lowest ``score``, the heading of one of the columns; those without one are last."""
+    key = columns[score]
+    rows = sorted(rows, key=lambda row: (row[key] is None, row[key]))
+    title = f"by {score}, the lowest first" if len(rows) <= WORST else f"the {WORST} classes of lowest {score}"
+    _table(title, columns, rows[:WORST])
 
 
 def _heading(result: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from dsmixer.cli import Parser, complain
 from dsmixer.cli.options import flat, help_text, read_yaml, recipes, resolve
 from dsmixer.cli.parts import of_task, plan_of
 from dsmixer.cli.starting import FREE, Start, find_weights, starting
-from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, Config, DataConfig
+from dsmixer.config import READS, Config, DataConfig
 from dsmixer.engine.distributed import Group, launched
 from dsmixer.engine.folder import (
     claim,
@@ -64,9 +64,7 @@ def check_paths(config: Config, begin: bool) -> None:
     if config.data.root is not None:
         from dsmixer.data.splits import check_root
 
-        head = config.model.head
-        kind = "masks" if head in LABEL_PIXELS else "boxes" if head in FIND_OBJECTS else config.data.name
-        check_root(kind, config.data.root)
+        check_root(READS.get(str(config.model.head), config.data.name), config.data.root)
         config.data.root = str(Path(config.data.root).resolve())
     if begin:
         find_weights(config.model)

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from dsmixer.config.checks import FIND_OBJECTS, LABEL_PIXELS, check
+from dsmixer.config.checks import FIND_OBJECTS, LABEL_PIXELS, READS, check
 from dsmixer.config.inference import EvaluateConfig, InferenceConfig, PredictConfig, ViewsConfig
 from dsmixer.config.sections import BoxesConfig, DataConfig, MasksConfig, ModelConfig, OptimConfig, RunConfig
 
 __all__ = [
     "FIND_OBJECTS",
     "LABEL_PIXELS",
+    "READS",
     "SECTIONS",
     "BoxesConfig",
     "Config",

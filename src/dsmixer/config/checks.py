@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 LABEL_PIXELS = ("upernet", "semantic_fpn")
 FIND_OBJECTS = ("fasterrcnn", "maskrcnn", "retinanet", "fcos")
+# What a head's data is, in the words of `dsmixer.data.layout`
+READS = {**dict.fromkeys(LABEL_PIXELS, "masks"), **dict.fromkeys(FIND_OBJECTS, "boxes")}
 # What changes images, targets or the choice of the best epoch for classes alone
 CLASSES_ALONE = """
     model.freeze data.name data.allow_outside data.cache data.crop_pct data.interpolation data.repeats data.vflip

@@ -38,6 +38,11 @@ class Splits(NamedTuple, Generic[S]):
     notes: tuple[str, ...] = ()
     bad: tuple[Bad, ...] = ()
 
+    @property
+    def images(self) -> int:
+        """Of the three together."""
+        return sum(len(part.rows) for part in self[:3])
+
     def part(self, name: str) -> Split[S]:
         """One of the three by its name; ``ValueError`` for another."""
         if name not in ("train", "val", "test"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsmixer.data.seeds import WEIGHTS, counted_seed, seed_generators
-from dsmixer.engine.model import require_registered
+from dsmixer.engine.model import read_tensors, require_registered
 from dsmixer.heads.detectors import KINDS, Detector
 from dsmixer.heads.segmenter import Segmenter
 
@@ -71,13 +71,7 @@ def start_dense(model: Any, name: str, path: Path) -> str:
 
     Returns the news. ``ValueError`` for anything else.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
+    tensors = read_tensors(path)
     inner, mine = f"{model.body}.", model.state_dict()
     if not any(key.startswith(inner) for key in tensors):
         model.start_backbone(tensors, path)

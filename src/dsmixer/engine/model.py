@@ -61,20 +61,26 @@ def require_registered(name: str) -> None:
         raise ValueError(f"model.name is {name}, which is not registered; try {', '.join(close) or 'dsmixer models'}")
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file by name; ``ValueError`` where it cannot be read."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
+
+
 def load_weights(model: nn.Module, name: str, path: Path) -> str:
     """Load a .safetensors file of the same architecture; a head of another size stays as drawn. Returns the news.
 
     Of other input channels the first convolution is adapted as timm does it: its response to a gray image stays.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
     from timm.models import adapt_input_conv
 
     theirs, mine = weights_architecture(path) or "another model", model.state_dict()
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
+    tensors = read_tensors(path)
     for key in (f"{prefix}.weight" for prefix in _settings(model, "first_conv")):
         if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
             tensors[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dsmixer.data.bad import BadFiles, DataError
@@ -51,9 +51,21 @@ class Stopwatch:
         }
 
 
-def one_by_one(samples: Samples, workers: int, worker_timeout: float, bad: BadFiles | None) -> Any:
-    """A `Feed` of one image a batch, for images differ in size; one that cannot be read gives an empty batch."""
-    return Feed(samples, in_order(len(samples), 1), workers, worker_timeout, bad)
+def one_by_one(
+    samples: Samples, workers: int, worker_timeout: float, bad: BadFiles | None, advance: Callable[[int], object]
+) -> Iterator[Any]:
+    """Batches of one image, for images differ in size; ``advance`` is told of each that was judged.
+
+    Images that cannot be read are passed over; ``DataError`` where none can.
+    """
+    judged = 0
+    for batch in Feed(samples, in_order(len(samples), 1), workers, worker_timeout, bad):
+        if len(batch.rows):
+            yield batch
+            advance(1)
+            judged += 1
+    if not judged:
+        raise DataError("none of the images can be read")
 
 
 def conditions(model: Loaded, workers: int) -> dict[str, Any]:

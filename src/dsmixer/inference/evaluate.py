@@ -27,7 +27,7 @@ def open_split(name: str, root: str | None, split: str, val_fraction: float) -> 
         raise ValueError(f"split is {split!r}, expected train, val, test or all")
     splits = open_splits(name, root, val_fraction)
     if split != "all":
-        return getattr(splits, split), sum(len(part.rows) for part in splits[:3]), splits.notes
+        return getattr(splits, split), splits.images, splits.notes
     if splits.train.source is not splits.test.source or splits.train.source is not splits.val.source:
         raise ValueError(f"split is all, but {root} is split already; choose train, val or test")
     count = len(splits.train.source.labels)

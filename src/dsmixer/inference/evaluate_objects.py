@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dsmixer.config import DataConfig
-from dsmixer.data.bad import BadFiles, DataError
+from dsmixer.data.bad import BadFiles
 from dsmixer.data.boxes.batches import BoxesToScore
 from dsmixer.data.boxes.source import BoxedImages
 from dsmixer.data.splits import Split
@@ -64,13 +64,9 @@ def _judge(
     """One pass over all images, resized to ``size`` times the trained sides."""
     task, watch, source = _task(model, split), Stopwatch(), split.source
     with model.scaled(size):
-        for batch in one_by_one(BoxesToScore(split), workers, worker_timeout, bad):
-            if len(batch.rows):
-                truths = [_mapped(truth, source.classes, model.classes) for truth in batch.truths]
-                task.observe(watch.time(lambda images=batch.images: model.detect(images)), truths, batch.rows)
-                advance(1)
-    if not watch.images:
-        raise DataError("none of the images can be read")
+        for batch in one_by_one(BoxesToScore(split), workers, worker_timeout, bad, advance):
+            truths = [_mapped(truth, source.classes, model.classes) for truth in batch.truths]
+            task.observe(watch.time(lambda images=batch.images: model.detect(images)), truths, batch.rows)
     return task, watch
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dsmixer.config import DataConfig
-from dsmixer.data.bad import BadFiles, DataError
+from dsmixer.data.bad import BadFiles
 from dsmixer.data.masks.batches import MaskedImages
 from dsmixer.data.masks.files import IGNORE
 from dsmixer.data.masks.folders import MaskSplit
@@ -99,16 +99,12 @@ def _judge(
         picture=lambda row: source.image(row, model.about.mode),
     )
     watch = Stopwatch()
-    for batch in one_by_one(samples, workers, worker_timeout, bad):
-        if len(batch.rows):
-            masks = _mapped(batch.masks, mapping, source.classes, model.classes)
-            logits = watch.time(lambda images=batch.images: model.logits(images, views).float().cpu())
-            if not logits.isfinite().all():
-                raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
-            task.observe(logits, masks, batch.rows)
-            advance(1)
-    if not watch.images:
-        raise DataError("none of the images can be read")
+    for batch in one_by_one(samples, workers, worker_timeout, bad, advance):
+        masks = _mapped(batch.masks, mapping, source.classes, model.classes)
+        logits = watch.time(lambda images=batch.images: model.logits(images, views).float().cpu())
+        if not logits.isfinite().all():
+            raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
+        task.observe(logits, masks, batch.rows)
     return task, watch
 
 

@@ -47,7 +47,7 @@ def load(
 
 def _network(about: About, path: Path) -> nn.Module:
     with borrowed_generators():
-        network = _dense(about) if about.head else _classifier(about)
+        network = network_of(about)
     try:
         network.load_state_dict(_tensors(path))
     except Exception as error:  # safetensors raises its own error, PyTorch a RuntimeError of many lines
@@ -65,21 +65,20 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     return without_auxiliary(load_file(path))
 
 
-def _classifier(about: About) -> nn.Module:
-    return build_model(
-        about.architecture,
-        about.model_kwargs,
-        num_classes=about.num_classes,
-        in_chans=about.in_chans,
-        drop_path_rate=0.0,
-        image_size=about.image_size,
-        seed=0,
-    )
-
-
-def _dense(about: About) -> nn.Module:
+def network_of(about: About) -> nn.Module:
+    """The network that ``about`` describes, with weights drawn at random."""
+    if about.head is None:
+        return build_model(
+            about.architecture,
+            about.model_kwargs,
+            num_classes=about.num_classes,
+            in_chans=about.in_chans,
+            drop_path_rate=0.0,
+            image_size=about.image_size,
+            seed=0,
+        )
     return build_dense(
-        str(about.head),
+        about.head,
         about.head_kwargs,
         about.architecture,
         about.model_kwargs,

@@ -47,7 +47,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         val=Images(splits.val, mode, plain, seed),
         test=Images(splits.test, mode, plain, seed),
         classes=splits.classes,
-        images=sum(len(part.rows) for part in splits[:3]),
+        images=splits.images,
         bad=(),
         order=None,
         about={

@@ -47,7 +47,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         val=BoxesToScore(splits.val),
         test=BoxesToScore(splits.test),
         classes=splits.classes,
-        images=sum(len(part.rows) for part in splits[:3]),
+        images=splits.images,
         bad=splits.bad,
         order=partial(grouped_order, wide, data.batch_size, seed) if boxes.group_by_aspect else None,
         about=dense_about(config, splits.classes, head_kwargs),

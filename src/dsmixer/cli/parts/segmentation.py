@@ -54,7 +54,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         val=MaskedImages(splits.val, mode, plain, seed),
         test=MaskedImages(splits.test, mode, plain, seed),
         classes=splits.classes,
-        images=sum(len(part.rows) for part in splits[:3]),
+        images=splits.images,
         bad=splits.bad,
         order=None,
         about=about,
