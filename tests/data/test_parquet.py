@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dsmixer.data.parquet import find_files, open_parquet
+from dsmixer.data.ahead import ahead
+from dsmixer.data.parquet import ParquetImages, find_files, open_parquet
 from dsmixer.data.splits import carve, open_splits
 
 DATA = Path(os.environ.get("DSMIXER_DATA", Path(__file__).parents[2] / "../shared/data"))
@@ -105,3 +106,39 @@ def test_tiny_imagenet_has_two_shards_and_val_as_held_out():
     splits = open_splits("parquet", str(DATA / "tiny-imagenet-100"), 0.1)
     assert [len(split.rows) for split in splits[:3]] == [45000, 5000, 5000]
     assert splits.train.source.image(49999, "RGB").size == (64, 64)
+
+
+@pytest.fixture
+def grouped(tmp_path, write):
+    """Two files of 24 rows each, in row groups of five."""
+    for shard in range(2):
+        path = tmp_path / f"train-{shard:05d}-of-00002.parquet"
+        write(path, ["a", "bb", "ccc"], [0, 1, 2, 0, 2, 1] * 4, broken={7})
+        pq.write_table(pq.read_table(path), path, row_group_size=5)
+    return sorted(tmp_path.glob("*.parquet"))
+
+
+def test_a_split_too_large_for_memory_is_read_by_row_group_and_gives_the_same(grouped):
+    kept, left = ParquetImages(grouped), ParquetImages(grouped, limit=0)
+    assert (kept.groups, len(left.groups.places)) == (None, 10)
+    assert left.labels.tolist() == kept.labels.tolist()
+    for source in (left, pickle.loads(pickle.dumps(left))):
+        assert [source.read(row) for row in reversed(range(48))] == [kept.read(row) for row in reversed(range(48))]
+
+
+def test_read_in_its_own_random_order_each_row_group_is_read_once(grouped, monkeypatch):
+    source, read = ParquetImages(grouped, limit=0), []
+    by_group = pq.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pq.ParquetFile, "read_row_group", lambda *args, **kwargs: read.append(1) or by_group(*args, **kwargs)
+    )
+    order = source.order(np.random.default_rng(0))
+    assert sorted(order) == list(range(48)) != order.tolist()
+    assert len(list(ahead(source.read, order.tolist(), 4, 4))) == 48  # by threads, as `dsmixer pack` reads
+    assert len(read) == 10
+
+
+def test_what_stays_on_disk_is_said(grouped, monkeypatch):
+    monkeypatch.setattr("dsmixer.data.parquet.machine_memory", lambda: 0)
+    _, (note,) = open_parquet(str(grouped[0].parent))
+    assert "read only together with its row group, here of about 4;" in note

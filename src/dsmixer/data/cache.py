@@ -6,7 +6,7 @@ from functools import partial
 from PIL import Image
 
 from dsmixer.data.ahead import ahead
-from dsmixer.data.source import Source
+from dsmixer.data.source import Source, machine_memory
 from dsmixer.data.splits import Split, Splits
 
 
@@ -43,7 +43,7 @@ class InMemory(Source):
 def in_memory(splits: Splits, mode: str) -> Splits:
     """The same splits, decoded; half of the machine's memory may be used for that, shared by their sources."""
     sources = {id(part.source): part.source for part in splits[:3]}
-    limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // len(sources)
+    limit = machine_memory() // 2 // len(sources)
     kept = {key: InMemory(source, mode, limit) for key, source in sources.items()}
     train, val, test = (Split(kept[id(part.source)], part.rows) for part in splits[:3])
     return splits._replace(train=train, val=val, test=test)

@@ -83,7 +83,7 @@ def pack(
         files: dict[str, list[str]] = {}
         for split, source in sources.items():
             writer = Writer(making, split, shard_bytes)
-            order = np.random.Generator(np.random.Philox(ORDER_SEED)).permutation(len(source.labels)).tolist()
+            order = source.order(np.random.Generator(np.random.Philox(ORDER_SEED))).tolist()
             images = ahead(partial(_pack, source, resize), order, workers, 8 * workers)
             for row, packed in zip(order, images, strict=True):
                 advance(1)

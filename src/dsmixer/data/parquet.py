@@ -1,17 +1,20 @@
 """Labelled images in parquet files, as Hugging Face ``datasets`` writes them.
 
 An image column of {bytes, path}, an integer label column, and the class names in the schema's metadata. Files are named
-``train.parquet`` or ``train-00000-of-00002.parquet``. The encoded bytes stay in memory, decoded when asked for.
+``train.parquet`` or ``train-00000-of-00002.parquet``. The encoded bytes stay in memory, decoded when asked for; a split
+that is too large for that is read by row group, the smallest part of a parquet file that can be.
 """
 
 import json
 import re
+from collections import OrderedDict
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
-from dsmixer.data.source import Encoded, Source, numbers
+from dsmixer.data.source import Encoded, Source, machine_memory, numbers
 
 FILE_NAME = re.compile(r"(?P<split>\w+?)(-(?P<shard>\d+)-of-(?P<shards>\d+)(-[0-9a-f]+)?)?\.parquet")
 
@@ -37,29 +40,26 @@ def find_files(root: str) -> dict[str, list[Path]]:
 
 
 class ParquetImages(Encoded):
-    """One split. Pickles as its file names: a worker process reads them again instead of receiving the bytes."""
+    """One split. Pickles as its file names: a worker process reads them again instead of receiving the bytes.
 
-    def __init__(self, files: list[Path], classes: list[str] | None = None) -> None:
+    ``limit`` is how many bytes may stay in memory; by default a quarter of what the machine has.
+    """
+
+    def __init__(self, files: list[Path], classes: list[str] | None = None, limit: int | None = None) -> None:
         self.files = files
         schema = _schema(files[0])
         self.image_column, self.label_column, names = _features(schema, files[0])
         self.classes = classes if classes is not None else names
         by_name = np.array(numbers(names, self.classes, str(files[0])), dtype=np.int64)
-        self.images, labels = self._read()
+        labels = _columns(files, self.label_column).to_numpy().astype(np.int64)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
             wrong = int(labels.min() if labels.min() < 0 else labels.max())
             raise ValueError(f"{files[0]} has label {wrong}, but names only {len(names)} classes")
         self.labels = by_name[labels]
-
-    def _read(self) -> tuple[Any, np.ndarray]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        # use_threads=False: worker processes are forked from this one, and Arrow's thread pool does not survive that
-        columns = [self.image_column, self.label_column]
-        tables = [pq.read_table(path, columns=columns, use_threads=False, memory_map=True) for path in self.files]
-        table = pa.concat_tables(tables)
-        return table.column(self.image_column), table.column(self.label_column).to_numpy().astype(np.int64)
+        groups = RowGroups(files, self.image_column)
+        fits = groups.bytes <= (machine_memory() // 4 if limit is None else limit)
+        self.groups = None if fits else groups
+        self.images: Any = _columns(files, self.image_column) if fits else groups
 
     def name(self, row: int) -> str:
         """The number of the row, and its split."""
@@ -72,12 +72,71 @@ class ParquetImages(Encoded):
             raise ValueError(f"{self.name(row)}: no image bytes")
         return cell["bytes"]
 
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """All rows at random; where they are read by row group, the groups at random and the rows of each."""
+        return super().order(generator) if self.groups is None else self.groups.order(generator)
+
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "images"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.images = self._read()[0]
+        self.images = self.groups or _columns(self.files, self.image_column)
+
+
+class RowGroups:
+    """A column that stays on disk: a cell costs the reading of its row group; the last few are kept."""
+
+    KEPT = 2
+
+    def __init__(self, files: list[Path], column: str) -> None:
+        import pyarrow.parquet as pq
+
+        self.files, self.column = files, column
+        self.places: list[tuple[int, int]] = []  # of each group: number of the file, and of the group in it
+        rows, self.bytes = [0], 0
+        for number, path in enumerate(files):
+            metadata = pq.read_metadata(path)
+            for group in range(metadata.num_row_groups):
+                about = metadata.row_group(group)
+                self.places.append((number, group))
+                rows.append(about.num_rows)
+                self.bytes += about.total_byte_size
+        self.starts = np.cumsum(rows)  # of each group its first row, and at the end how many there are
+        self._forget()
+
+    def __getitem__(self, row: int) -> Any:
+        group = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self._group(group)[row - int(self.starts[group])]
+
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """Groups at random, and the rows of each at random."""
+        groups = generator.permutation(len(self.places))
+        return np.concatenate(
+            [generator.permutation(np.arange(self.starts[group], self.starts[group + 1])) for group in groups]
+        )
+
+    def _group(self, group: int) -> Any:
+        import pyarrow.parquet as pq
+
+        with self.lock:
+            if group not in self.kept:
+                number, place = self.places[group]
+                with pq.ParquetFile(self.files[number], memory_map=True) as file:
+                    self.kept[group] = file.read_row_group(place, [self.column], use_threads=False).column(0)
+                if len(self.kept) > self.KEPT:
+                    self.kept.popitem(last=False)
+            return self.kept[group]
+
+    def _forget(self) -> None:
+        self.kept, self.lock = OrderedDict[int, Any](), Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key not in ("kept", "lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
 
 
 def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
@@ -88,7 +147,28 @@ def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
     for split in ("val", "test"):
         if split in files:
             sources[split] = ParquetImages(files[split], train.classes)
-    return sources, []
+    return sources, _too_large(sources)
+
+
+def _too_large(sources: dict[str, Any]) -> list[str]:
+    """A note for each split that stays on disk."""
+    return [
+        f"{split}: {source.groups.bytes / 1e9:,.1f} GB of images are left on disk, where one can be read only together "
+        f"with its row group, here of about {len(source.labels) // len(source.groups.places):,}; `dsmixer pack` makes "
+        "shards, of which each image is read alone"
+        for split, source in sources.items()
+        if source.groups
+    ]
+
+
+def _columns(files: list[Path], column: str) -> Any:
+    """A column of all files, in memory."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # use_threads=False: worker processes are forked from this one, and Arrow's thread pool does not survive that
+    tables = [pq.read_table(path, columns=[column], use_threads=False, memory_map=True) for path in files]
+    return pa.concat_tables(tables).column(0)
 
 
 def _schema(path: Path) -> Any:

@@ -34,6 +34,10 @@ class Source(Protocol):
         """The decoded image, "RGB" or "L"; ``ValueError`` beginning with its name where it cannot be read."""
         ...
 
+    def order(self, generator: np.random.Generator) -> np.ndarray:
+        """All rows in a random order, in which reading them once is cheap."""
+        return generator.permutation(len(self.labels))
+
 
 class Encoded(Source):
     """A source whose images lie there encoded."""
@@ -45,6 +49,11 @@ class Encoded(Source):
     def image(self, row: int, mode: str) -> Image.Image:
         """Read and decode."""
         return decode(self.read(row), mode, self.name(row))
+
+
+def machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def read_file(path: str, name: str) -> bytes:
