@@ -72,6 +72,18 @@ def test_a_network_that_has_lost_its_mind_says_so(tmp_path, photo):
     assert prediction.error == "the network answers with numbers that are not finite"
 
 
+def test_a_network_that_fails_is_reported_for_the_images_it_was_shown(weights, photo, monkeypatch):
+    model = dsmixer.load(weights)
+
+    def fail(images):
+        raise RuntimeError("memory is out\nby far")
+
+    monkeypatch.setattr(model, "logits", fail)
+    unread, seen = model.stream([b"no image", photo])
+    assert "memory" not in unread.error
+    assert seen.error == "the network fails at a batch of 1: memory is out"
+
+
 def test_a_thousand_images_take_the_memory_of_two_batches(weights):
     """Of the images given and the tensors made of them, those alive at any time do not grow with their number."""
     model, alive = dsmixer.load(weights), {"given": [], "made": []}

@@ -71,6 +71,20 @@ def lines(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
+def test_an_image_too_large_for_memory_is_reported_and_costs_no_other(weights, photos):
+    model = dsmixer.load(weights)
+    before = model.network.forward
+
+    def forward(images):
+        if max(images[0].shape) == 97:
+            raise RuntimeError("memory is out\nby far")
+        return before(images)
+
+    model.network.forward = forward
+    small, large = model.stream([photos / "b/two.jpg", photos / "b/one.png"])
+    assert (small.error, large.error) == (None, "the network fails at 97x33 pixels: memory is out")
+
+
 def test_three_lines_of_python(head, weights, photos):
     model = dsmixer.load(weights)
     path = photos / "a/one.png"

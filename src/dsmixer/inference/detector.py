@@ -15,7 +15,7 @@ from dsmixer.data.boxes.source import TOO_THIN_TEXT, is_too_thin
 from dsmixer.data.boxes.transforms import to_tensor
 from dsmixer.engine.hardware import autocast
 from dsmixer.heads.detectors import KINDS
-from dsmixer.inference.loaded import Loaded, held_back, opened
+from dsmixer.inference.loaded import Loaded, failure, held_back, opened
 from dsmixer.tasks.found import Found, from_output, to_records
 
 
@@ -97,7 +97,11 @@ class ObjectDetector(Loaded[Detected]):
             if image is None or refused:
                 yield Detected(name, self.classes, error=refused)
                 continue
-            (found,) = self.detect([to_tensor(image)])
+            try:
+                (found,) = self.detect([to_tensor(image)])
+            except RuntimeError as error:
+                yield Detected(name, self.classes, error=failure("{}x{} pixels".format(*image.size), error))
+                continue
             yield Detected(name, self.classes, found.above(min_score), None, image if keep_images else None)
 
     def evaluate(

@@ -80,6 +80,11 @@ def inputs(images: Any) -> Iterator[Input]:
     return expand([images] if alone else images)
 
 
+def failure(size: str, error: RuntimeError) -> str:
+    """Why there is no answer to images of this size; most often, memory is too small for them."""
+    return f"the network fails at {size}: {str(error).strip().splitlines()[0]}"
+
+
 def opened(images: Any, mode: str, workers: int) -> Iterator[Opened]:
     """Images at their own sizes, decoded by threads, at most two a thread ahead of the reader."""
 

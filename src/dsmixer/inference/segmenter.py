@@ -13,7 +13,7 @@ from torch import Tensor
 from dsmixer.config import MasksConfig, PredictConfig
 from dsmixer.data.transforms import Transform
 from dsmixer.engine.hardware import autocast
-from dsmixer.inference.loaded import Loaded, held_back, opened
+from dsmixer.inference.loaded import Loaded, failure, held_back, opened
 from dsmixer.tasks.views import Views, look
 
 
@@ -95,7 +95,11 @@ class SemanticSegmenter(Loaded[Segmented]):
             if image is None:
                 yield Segmented(name, error=error)
                 continue
-            logits = self.logits(normalize(image)[None], chosen)
+            try:
+                logits = self.logits(normalize(image)[None], chosen)
+            except RuntimeError as error:
+                yield Segmented(name, error=failure("{}x{} pixels".format(*image.size), error))
+                continue
             if not logits.isfinite().all():
                 yield Segmented(name, error="the network answers with numbers that are not finite")
                 continue

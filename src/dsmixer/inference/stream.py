@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dsmixer.data.ahead import ahead
 from dsmixer.inference.inputs import Input, image_of
+from dsmixer.inference.loaded import failure
 
 if TYPE_CHECKING:
     from dsmixer.inference.classifier import Classifier
@@ -66,10 +67,15 @@ def predict_stream(
 def answer(model: "Classifier", batch: list[Ready], top_k: int) -> list[Prediction]:
     """Predictions of a batch, in its order; what could not be read keeps its place."""
     pixels = [ready.pixels for ready in batch if ready.pixels is not None]
-    rows = iter(model.logits(torch.stack(pixels)).softmax(1) if pixels else ())
+    rows, failed = iter(torch.empty(0)), None
+    try:
+        if pixels:
+            rows = iter(model.logits(torch.stack(pixels)).softmax(1))
+    except RuntimeError as problem:
+        failed = failure(f"a batch of {len(pixels)}", problem)
     found = []
     for ready in batch:
-        top, error = [], ready.error
+        top, error = [], ready.error or failed
         if error is None:
             probabilities = next(rows)
             if probabilities.isfinite().all():
