@@ -13,14 +13,12 @@ from dsmixer.cli import Parser
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import new_file
 from dsmixer.cli.source import SHOWN, add_source, check_workers, open_source, tell_bad
-from dsmixer.config import MasksConfig, field_docs
+from dsmixer.config import MASK_CODING, MasksConfig, field_docs
 
 if TYPE_CHECKING:
     from dsmixer.data.inspect import Findings
     from dsmixer.data.masks.check import ClassPixels
     from dsmixer.data.source import Source
-
-CODING = ("ignore_index", "reduce_zero_label", "classes", "palette")  # options that only masks have
 
 
 class Checked(NamedTuple):
@@ -41,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from dsmixer.data.layout import dense_kind
 
     kind = dense_kind(asked.data) if asked.name == "auto" else asked.name
-    if kind != "masks" and (given := [name for name in CODING if getattr(asked, name) is not None]):
+    if kind != "masks" and (given := _given(asked)):
         raise ValueError(
             f"--{given[0].replace('_', '-')} says how masks are read, but {asked.data} is not read as masks"
         )
@@ -78,14 +76,8 @@ def _masks(asked: argparse.Namespace) -> Checked:
     from dsmixer.data.masks.folders import open_mask_folders
     from dsmixer.data.splits import Split
 
-    coding = replace(MasksConfig(), **{name: getattr(asked, name) for name in _given(asked)})
-    sources, notes = open_mask_folders(
-        asked.data,
-        ignore_index=coding.ignore_index,
-        reduce_zero_label=coding.reduce_zero_label,
-        classes=coding.classes,
-        palette=coding.palette,
-    )
+    masks = replace(MasksConfig(), **{name: getattr(asked, name) for name in _given(asked)})
+    sources, notes = open_mask_folders(asked.data, **masks.coding)
     found = _inspect(sources, asked.workers)
     with bar(found.images) as advance:
         counts = {
@@ -100,7 +92,8 @@ def _masks(asked: argparse.Namespace) -> Checked:
 
 
 def _given(asked: argparse.Namespace) -> list[str]:
-    return [name for name in CODING if getattr(asked, name) is not None]
+    """What was asked about reading masks."""
+    return [name for name in MASK_CODING if getattr(asked, name) is not None]
 
 
 def _inspect(sources: "Mapping[str, Source]", workers: int) -> "Findings":

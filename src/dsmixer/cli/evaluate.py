@@ -10,7 +10,7 @@ from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
 from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
-from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, READS, Config, EvaluateConfig
+from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, MASK_CODING, READS, Config, EvaluateConfig
 from dsmixer.engine.folder import claim, give_back, new_folder
 from dsmixer.weights import About, find, read_about
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # which images, and how masks are to be read; the rest the weights say
 ASKED = {
     "data": ("name", "root", "val_fraction", "workers", "worker_timeout", "max_bad"),
-    "masks": ("classes", "ignore_index", "reduce_zero_label", "palette"),
+    "masks": MASK_CODING,
 }
 VIEWS = ("window", "stride", "scales", "flip")
 
@@ -160,8 +160,8 @@ def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) ->
     from dsmixer.data.masks.folders import open_masks
     from dsmixer.inference.evaluate_pixels import evaluate_pixels, looks
 
-    data, coding = config.data, {name: getattr(config.masks, name) for name in ASKED["masks"]}
-    splits = open_masks(str(data.root), val_fraction=data.val_fraction, **coding)
+    data = config.data
+    splits = open_masks(str(data.root), val_fraction=data.val_fraction, **config.masks.coding)
     split, bad = _part(splits, settings), told(splits.images)
     ways = looks(model, settings.sizes, settings.views)
     with bar(len(ways) * len(split.rows)) as advance:

@@ -13,11 +13,20 @@ from typing import Any
 
 from dsmixer.config.checks import FIND_OBJECTS, LABEL_PIXELS, READS, check
 from dsmixer.config.inference import EvaluateConfig, InferenceConfig, PredictConfig, ViewsConfig
-from dsmixer.config.sections import BoxesConfig, DataConfig, MasksConfig, ModelConfig, OptimConfig, RunConfig
+from dsmixer.config.sections import (
+    MASK_CODING,
+    BoxesConfig,
+    DataConfig,
+    MasksConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+)
 
 __all__ = [
     "FIND_OBJECTS",
     "LABEL_PIXELS",
+    "MASK_CODING",
     "READS",
     "SECTIONS",
     "BoxesConfig",

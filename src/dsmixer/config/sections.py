@@ -152,6 +152,9 @@ class OptimConfig:
     """Prefer a later epoch if its validation accuracy is at most this many standard errors below the highest."""
 
 
+MASK_CODING = ("classes", "ignore_index", "reduce_zero_label", "palette")
+
+
 @dataclass
 class MasksConfig:
     """Segmentation (a model.head that labels pixels): its masks, its crops, its loss. The crop is data.image_size."""
@@ -180,6 +183,11 @@ class MasksConfig:
     """Online hard example mining: only pixels whose class has less than this probability count; 0 is off."""
     hard_share: float = 0.1
     """With hard_below: at least this share of the scored pixels counts, the hardest."""
+
+    @property
+    def coding(self) -> dict[str, Any]:
+        """How the values in the files are read, as `dsmixer.data.masks.folders.open_masks` takes it."""
+        return {name: getattr(self, name) for name in MASK_CODING}
 
 
 @dataclass

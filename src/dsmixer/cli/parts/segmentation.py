@@ -23,14 +23,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
     from dsmixer.tasks.views import Views
 
     data, masks, seed = config.data, config.masks, config.run.seed
-    splits = open_masks(
-        str(data.root),
-        ignore_index=masks.ignore_index,
-        val_fraction=data.val_fraction,
-        reduce_zero_label=masks.reduce_zero_label,
-        classes=masks.classes,
-        palette=masks.palette,
-    )
+    splits = open_masks(str(data.root), val_fraction=data.val_fraction, **masks.coding)
     for line in splits.notes:
         say(line)
     head_kwargs = config.model.head_kwargs
