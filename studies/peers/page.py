@@ -1,4 +1,5 @@
-"""Put the tables of the runs into the pages, between `<!-- table RECIPE -->` and `<!-- /table -->`; a test compares.
+"""Put the tables of the runs into the pages, between `<!-- table RECIPE -->` or `<!-- sizes RECIPE -->` and
+`<!-- /table -->`; a test compares.
 
 uv run python -m studies.peers.page
 """
@@ -9,10 +10,12 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean, stdev
 
+from studies.peers import sizes
 from studies.peers.run import TABLES
 
 PAGES = tuple(path.parents[1] / name / "README.md" for path in [Path(__file__)] for name in ("peers", "dense"))
-TABLE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|sizes) (\w+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+NOTHING = "Nothing has been trained yet.\n"
 SCORES = {
     "cifar10": {"test_accuracy": "top-1, %"},
     "tiny_imagenet_100": {"test_accuracy": "top-1, %"},
@@ -25,7 +28,7 @@ def markdown(recipe: str) -> str:
     """Rows of a recipe, the best first; means over seeds, from three on with their standard deviation."""
     path, scores = TABLES[recipe], SCORES[recipe]
     if not path.is_file():
-        return "Nothing has been trained yet.\n"
+        return NOTHING
     runs = defaultdict(list)
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
@@ -47,13 +50,29 @@ def markdown(recipe: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def by_size(recipe: str) -> str:
+    """A row for each run, a column for each way to look; in percent."""
+    if not sizes.table(recipe).is_file():
+        return NOTHING
+    runs = defaultdict(dict)
+    with sizes.table(recipe).open(newline="") as file:
+        for row in csv.DictReader(file):
+            runs[row["model"], row["start"]][row["look"]] = f"{100 * float(row['score']):.2f}"
+    looks = list(next(iter(runs.values())))
+    lines = [f"| network | start | {' | '.join(looks)} |", "|---|---|" + "---|" * len(looks)]
+    for (model, start), scores in runs.items():
+        lines.append(f"| `{model}` | {start} | {' | '.join(scores[look] for look in looks)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _spread(values: list[float]) -> str:
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 2 else "")
 
 
 def with_tables(text: str) -> str:
     """A page with its tables made anew."""
-    return TABLE.sub(lambda match: f"{match[1]}{markdown(match[2])}{match[3]}", text)
+    made = {"table": markdown, "sizes": by_size}
+    return TABLE.sub(lambda match: f"{match[1]}{made[match[2]](match[3])}{match[4]}", text)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -76,30 +77,39 @@ def macs(weights: Path) -> int:
     return flops.get_total_flops() // 2
 
 
-def row(folder: Path, recipe: str, model: str, start: str, seed: int) -> dict[str, object]:
-    """What a finished run says of itself, and its network's MACs."""
-    result = json.loads((folder / "result.json").read_text())
-    return {
-        "recipe": recipe,
-        "model": model,
-        "start": start,
-        "seed": seed,
-        "epochs": result["epochs"],
-        "parameters": result["parameters"],
-        "macs": macs(folder / "model.safetensors"),
-        "train_images_per_s": result["images_per_second"],
-        **{f"test_{name}": round(value, 4) for name, value in result["test"].items()},
-    }
+class Finished(NamedTuple):
+    """A run that came to its end."""
+
+    folder: Path
+    model: str
+    start: str
+    seed: int
 
 
-def collect(runs: Path, recipe: str) -> list[dict[str, object]]:
-    """Rows of all finished runs of a recipe."""
+def finished(runs: Path, recipe: str) -> list[Finished]:
+    """All finished runs of a recipe."""
     found = []
     for folder in sorted(runs.glob(f"{recipe}-*")):
         if (folder / "result.json").is_file():
             model, start, seed = folder.name.removeprefix(f"{recipe}-").split("-")
-            found.append(row(folder, recipe, model, start, int(seed)))
+            found.append(Finished(folder, model, start, int(seed)))
     return found
+
+
+def row(recipe: str, run: Finished) -> dict[str, object]:
+    """What a finished run says of itself, and its network's MACs."""
+    result = json.loads((run.folder / "result.json").read_text())
+    return {
+        "recipe": recipe,
+        "model": run.model,
+        "start": run.start,
+        "seed": run.seed,
+        "epochs": result["epochs"],
+        "parameters": result["parameters"],
+        "macs": macs(run.folder / "model.safetensors"),
+        "train_images_per_s": result["images_per_second"],
+        **{f"test_{name}": round(value, 4) for name, value in result["test"].items()},
+    }
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:
@@ -124,7 +134,7 @@ def main() -> None:
             folder = asked.runs / f"{recipe}-{model}-{start}-{seed}"
             train(folder, options(recipe, model, start, seed, asked.runs))
     for recipe in asked.recipes:
-        if rows := collect(asked.runs, recipe):
+        if rows := [row(recipe, run) for run in finished(asked.runs, recipe)]:
             write(TABLES[recipe], rows)
 
 
