@@ -4,11 +4,10 @@ from typing import Any, Literal, NamedTuple
 
 from timm.layers import ConvNormAct
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from dsmixer.heads.backbone import OnBackbone, features
 from dsmixer.heads.semantic_fpn import SemanticFpnHead
-from dsmixer.heads.upernet import UperNetHead
+from dsmixer.heads.upernet import UperNetHead, resized
 
 HEADS = {"upernet": UperNetHead, "semantic_fpn": SemanticFpnHead}
 
@@ -63,12 +62,8 @@ class Segmenter(OnBackbone):
     def forward(self, images: Tensor) -> Tensor | SegmentationLogits:
         """Logits (B, classes, H, W) of images (B, C, H, W); while training, those of the auxiliary head as well."""
         levels = self.backbone(images)
-        logits = _at_size(self.head(levels), images)
+        logits = resized(self.head(levels), images)
         if not self.training:
             return logits
-        auxiliary = None if self.auxiliary is None else _at_size(self.auxiliary(levels[-2]), images)
+        auxiliary = None if self.auxiliary is None else resized(self.auxiliary(levels[-2]), images)
         return SegmentationLogits(logits, auxiliary)
-
-
-def _at_size(logits: Tensor, images: Tensor) -> Tensor:
-    return interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
