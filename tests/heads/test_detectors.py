@@ -62,13 +62,48 @@ def test_one_step_moves_the_mixers_and_an_answer_is_in_the_images_pixels(kind):
 def test_pyramids_have_the_strides_of_the_detector(backbone):
     options = {"strict_img_size": False} if "swin" in backbone else {}
     body = features(backbone, options).eval()
-    for strides, extra, sizes in (
+    for strides, further, sizes in (
         ((4, 8, 16, 32), "pool", [(32, 40), (16, 20), (8, 10), (4, 5), (2, 3)]),
-        ((8, 16, 32), "convolutions", [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]),
+        ((8, 16, 32), "C5", [(16, 20), (8, 10), (4, 5), (2, 3), (1, 2)]),
     ):
         with torch.inference_mode():
-            maps = Pyramid(body, strides, 8, extra)(torch.rand(1, 3, 128, 160))
+            maps = Pyramid(body, strides, 8, further)(torch.rand(1, 3, 128, 160))
         assert [tuple(feature.shape[1:]) for feature in maps.values()] == [(8, *size) for size in sizes]
+
+
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("kind", ["fcos", "retinanet"])
+def test_fcos_makes_its_coarser_levels_from_the_pyramid_and_retinanet_from_the_backbone(kind, same):
+    last = features("resnet10t", {}).feature_info.channels()[-1]
+    pyramid = build(kind, "resnet10t", fpn_channels=last if same else 64).network.backbone.eval()
+    used = []
+    pyramid.fpn.extra_blocks.p6.register_forward_hook(lambda module, inputs, output: used.append(inputs[0]))
+    image = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps = pyramid(image)
+        wanted = maps["2"] if kind == "fcos" else pyramid.body(image)[-1]
+    torch.testing.assert_close(used[0], wanted)
+
+
+@pytest.mark.parametrize("kind", ["fasterrcnn", "retinanet", "fcos"])  # Mask R-CNN has the boxes of the first
+def test_boxes_are_not_rounded_to_half_precision(kind):
+    model = build(kind, score_threshold=0.0, min_size=320, max_size=640, detections=20).eval()
+    if kind == "fasterrcnn":
+        compared = {}
+        samples = model.network.roi_heads.select_training_samples
+
+        def watched(proposals, targets):
+            compared["dtype"] = proposals[0].dtype
+            return samples(proposals, targets)
+
+        model.network.roi_heads.select_training_samples = watched
+        with torch.autocast("cpu", torch.bfloat16):
+            model.train()(*sample(kind, empty=False))
+        assert compared["dtype"] == torch.float32
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        (output,) = model.eval()([torch.rand(3, 320, 640)])
+    far = output["boxes"][output["boxes"] > 256]
+    assert ((far % 2 != 0) & (far < 640)).sum() > 5  # bfloat16 has nothing between 256, 258, 260 ...
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -2,10 +2,11 @@
 
 Everything but `Pyramid` is torchvision's, with its own anchors and losses: Faster R-CNN (Ren et al. 2015) and
 Mask R-CNN (He et al. 2017) on strides 4 to 32 and one pooled level, RetinaNet (Lin et al. 2017) and FCOS (Tian et al.
-2019) on strides 8 to 32 and two further levels by convolution, as published.
+2019) on strides 8 to 32 and two further levels by convolution: of the backbone's last features and of the pyramid's, as
+published.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from torchvision.models import detection
@@ -24,17 +25,20 @@ class Kind(NamedTuple):
 
     build: type[nn.Module]
     strides: tuple[int, ...]
+    further: Literal["pool", "C5", "P5"]  # coarser levels: P5 pooled, or by convolution of C5 or P5
     background: int  # 1 where class 0 is the background, so that labels begin at 1
     limits: str  # what the names of its output limits begin with
     masks: bool = False
 
 
 KINDS = {
-    "fasterrcnn": Kind(detection.FasterRCNN, (4, 8, 16, 32), 1, "box_"),
-    "maskrcnn": Kind(detection.MaskRCNN, (4, 8, 16, 32), 1, "box_", masks=True),
-    "retinanet": Kind(detection.RetinaNet, (8, 16, 32), 0, ""),
-    "fcos": Kind(detection.FCOS, (8, 16, 32), 0, ""),
+    "fasterrcnn": Kind(detection.FasterRCNN, (4, 8, 16, 32), "pool", 1, "box_"),
+    "maskrcnn": Kind(detection.MaskRCNN, (4, 8, 16, 32), "pool", 1, "box_", masks=True),
+    "retinanet": Kind(detection.RetinaNet, (8, 16, 32), "C5", 0, ""),
+    "fcos": Kind(detection.FCOS, (8, 16, 32), "P5", 0, ""),
 }
+# whose answers are coordinates, or are compared with them
+ANSWERS = ("head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
 
 
 class Pyramid(nn.Module):
@@ -44,7 +48,7 @@ class Pyramid(nn.Module):
     serves networks whose layers have other names, and those that put the channels last.
     """
 
-    def __init__(self, body: nn.Module, strides: tuple[int, ...], out_channels: int, extra: str) -> None:
+    def __init__(self, body: nn.Module, strides: tuple[int, ...], out_channels: int, further: str) -> None:
         super().__init__()
         info: Any = body.feature_info
         reductions, channels = info.reduction(), info.channels()
@@ -54,13 +58,22 @@ class Pyramid(nn.Module):
         self.body, self.out_channels = body, out_channels
         self.taken = [reductions.index(stride) for stride in strides]
         widths = [channels[index] for index in self.taken]
-        further: ExtraFPNBlock = LastLevelMaxPool() if extra == "pool" else LastLevelP6P7(widths[-1], out_channels)
-        self.fpn = FeaturePyramidNetwork(widths, out_channels, further)
+        self.fpn = FeaturePyramidNetwork(widths, out_channels, _further(further, widths[-1], out_channels))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) to maps (B, out_channels, h, w) by name, from fine to coarse."""
+        """Images (B, 3, H, W) to maps (B, out_channels, h, w) by name, from fine to coarse; float32, as anchors are."""
         levels = self.body(x)
-        return self.fpn({str(level): levels[index] for level, index in enumerate(self.taken)})
+        maps = self.fpn({str(level): levels[index] for level, index in enumerate(self.taken)})
+        return {name: level.float() for name, level in maps.items()}
+
+
+def _further(kind: str, in_channels: int, out_channels: int) -> ExtraFPNBlock:
+    """The levels that are coarser than the backbone's."""
+    if kind == "pool":
+        return LastLevelMaxPool()
+    block = LastLevelP6P7(in_channels if kind == "C5" else out_channels, out_channels)
+    block.use_P5 = kind == "P5"  # torchvision guesses it from the channels
+    return block
 
 
 class Detector(OnBackbone):
@@ -110,10 +123,10 @@ class Detector(OnBackbone):
         if kind == "fcos" and (fpn_channels % 32 or fpn_channels < 64):
             raise ValueError(f"fpn_channels is {fpn_channels}, but FCOS needs a multiple of 32 from 64")
         body: Any = features(backbone, backbone_kwargs or {})
-        build, strides, background, limits, _ = KINDS[kind]
+        build, strides, further, background, limits, _ = KINDS[kind]
         settings = body.model.pretrained_cfg
         self.network = build(
-            Pyramid(body, strides, fpn_channels, "pool" if 4 in strides else "convolutions"),
+            Pyramid(body, strides, fpn_channels, further),
             num_classes=num_classes + background,
             min_size=min_size,
             max_size=max_size,
@@ -123,7 +136,19 @@ class Detector(OnBackbone):
             **{f"{limits}score_thresh": score_threshold, f"{limits}detections_per_img": detections},
             **kwargs,
         )
+        for name, module in self.network.named_modules():
+            if name in ANSWERS:  # in bfloat16, a coordinate of 301 pixels would be 300 or 302
+                module.register_forward_hook(lambda module, inputs, output: in_float32(output))
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """While training the losses by name, a dict of scalars; otherwise a dict of ``boxes`` … an image."""
         return self.network(images, targets)
+
+
+def in_float32(answer: Any) -> Any:
+    """A head's tensors, in the dict, tuple or list that holds them."""
+    if isinstance(answer, Tensor):
+        return answer.float()
+    if isinstance(answer, dict):
+        return {name: in_float32(part) for name, part in answer.items()}
+    return type(answer)(in_float32(part) for part in answer)
