@@ -45,6 +45,7 @@ def test_every_field_has_a_text_and_the_defaults_are_valid():
         ("optim.drop_epochs", [8, 11]),
         ("optim.power", 0.9),
         ("optim.lr_batch", 0),
+        ("optim.layer_decay_by", "stage"),
         ("model.head_kwargs", {"dim": 64}),
         ("masks.ignore_index", 11),
         ("boxes.longest", 400),
@@ -68,6 +69,9 @@ def test_a_value_that_cannot_work_is_named(key, value):
         ("fcos", "optim.class_weights", "balanced"),
         ("fcos", "boxes.jitter", [0.5]),
         ("fcos", "boxes.short_sides", []),
+        ("fcos", "boxes.crop", [600, 384]),
+        ("fcos", "boxes.jitter_side", 512),
+        ("fcos", "data.image_size", 512),
     ],
 )
 def test_a_value_that_another_task_looks_at_is_refused(head, key, value):
@@ -75,6 +79,14 @@ def test_a_value_that_another_task_looks_at_is_refused(head, key, value):
     config.model.head = head
     if key == "data.in_chans":
         config.data.mean, config.data.std = [0.5], [0.5]
+    complaint(key, value, config)
+
+
+@pytest.mark.parametrize(("key", "value"), [("boxes.short_sides", [480, 800]), ("boxes.crop", [384, 600])])
+def test_jitter_alone_decides_the_sizes(key, value):
+    config = Config(data=DataConfig(root="images"))
+    config.model.head, config.boxes.jitter = "fcos", [0.1, 2.0]
+    config.check()
     complaint(key, value, config)
 
 

@@ -128,7 +128,7 @@ def test_check_fails_where_annotations_must_be_corrected(tmp_path, capsys):
 
 WRONG = [
     (["boxes", "--ignore-index", "3"], "--ignore-index says how masks are read, but"),
-    (["masks"], "holds neither classes.txt nor classes.json"),
+    (["masks"], "holds none of classes.txt, classes.json"),
     (["masks", "--palette", "red"], "red is no list of colors, such as"),
     (["masks", "--name", "boxes"], "is annotated with masks; boxes are expected"),
     (["boxes", "--name", "masks"], "is annotated with boxes; masks are expected"),

@@ -35,6 +35,19 @@ def test_layer_decay_gives_every_layer_less_than_the_one_above(name):
     assert [high / low for low, high in pairwise(distinct)] == [2.0] * (len(distinct) - 1)
 
 
+def test_by_stage_all_blocks_of_a_stage_have_one_rate():
+    """As ConvNeXt's and BEiT's users decay: four stages below the head and above the stem, however many blocks."""
+    import timm
+
+    with torch.device("meta"):
+        model = timm.create_model("dsm_test", depths=(2, 2, 9, 2), num_classes=2)
+    optimizer = make_optimizer(model, "adamw", 1.0, 0.1, layer_decay=0.5, by_stage=True)
+    scales = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        stage = int(name.split(".")[1]) if name.startswith("stages.") else -1 if name.startswith("stem") else 4
+        assert scales[id(parameter)] == 0.5 ** (4 - stage), name
+
+
 def test_vectors_and_what_is_named_are_not_decayed():
     import timm
 

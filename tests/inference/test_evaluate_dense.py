@@ -213,6 +213,19 @@ def test_the_command_writes_numbers_pictures_and_coco_results(trained, boxes, tm
     assert "add --overwrite" in capsys.readouterr().err
 
 
+def test_whole_and_through_windows_unless_no_further_row_is_wanted(trained, masks, tmp_path):
+    asked = ["evaluate", str(trained["masks"]), f"--data.root={masks}", *CODING, f"--out={tmp_path}", "--overwrite"]
+    for options, looks in (
+        (["--sizes", "1"], ["whole", "windows of 32 every 21"]),
+        (["--sizes"], ["whole"]),
+        (["--sizes", "1", "--window", "24"], ["whole", "windows of 24 every 16"]),
+    ):
+        (tmp_path / "evaluation.json").touch()
+        assert main([*asked, *options]) == 0
+        result = json.loads((tmp_path / "evaluation.json").read_text())
+        assert [row["look"] for row in result["looks"]] == looks
+
+
 def test_a_bad_file_is_left_out_within_the_budget(trained, tmp_path, capsys):
     root = write_masks(tmp_path / "data")
     path = root / "annotations/test/3.png"

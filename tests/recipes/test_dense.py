@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dsmixer.cli.options import read_recipe, recipes
+from dsmixer.cli.options import read_recipe, recipes, resolve
 from tests.data.annotated import coco, write_coco
 from tests.engine.dense import CLASSES, NETWORK, SHORT, write_masks
 from tests.engine.shrunken import train
@@ -49,7 +49,10 @@ def run(recipe, root, out, *options):
     arguments = [f"--recipe={recipe}", *NETWORK, *SHORT, f"--data.root={root}", f"--out={out}", *options]
     assert train(*arguments) == 0
     config, content = yaml.safe_load((out / "config.yaml").read_text()), read_recipe(recipe)[1]
-    kept = {"model": ("head", "drop_path_rate"), "optim": ("schedule", "lr", "lr_batch", "weight_decay", "layer_decay")}
+    kept = {
+        "model": ("head", "drop_path_rate"),
+        "optim": ("schedule", "lr", "lr_batch", "weight_decay", "layer_decay", "layer_decay_by"),
+    }
     for section, names in kept.items():
         for name in set(names) & set(content[section]):
             assert config[section][name] == content[section][name]  # nothing was switched off to make it run
@@ -82,8 +85,22 @@ def test_camvid(tmp_path):
     run("camvid", root, tmp_path / "run", *small, "--masks.ignore_index=255")
 
 
+def test_a_recipes_options_of_its_head_are_not_given_to_another():
+    asked = ["--data.root=x", "--model.head=upernet"]
+    assert resolve(read_recipe("camvid")[1], asked).model.head_kwargs == {}
+    assert resolve(read_recipe("camvid")[1], ["--data.root=x"]).model.head_kwargs == {"pyramid_dim": 64, "dim": 64}
+    given = resolve(read_recipe("camvid")[1], [*asked, "--model.head_kwargs={dim: 8}"])
+    assert given.model.head_kwargs == {"dim": 8}
+
+
 def test_bccd_with_large_scale_jitter(tmp_path):
     for split in ("train", "val", "test"):
         write_coco(tmp_path / "data", split, coco(images=4))
-    small = ["--data.image_size=64", "--boxes.jitter=[0.5, 2.0]", "--boxes.test_short_side=48", "--boxes.longest=64"]
+    small = [
+        "--boxes.short_sides=[800]",
+        "--boxes.jitter=[0.5, 2.0]",
+        "--boxes.jitter_side=64",
+        "--boxes.test_short_side=48",
+        "--boxes.longest=64",
+    ]
     run("bccd", tmp_path / "data", tmp_path / "run", *small)

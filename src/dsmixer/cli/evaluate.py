@@ -81,7 +81,7 @@ def _config(weights: Path, about: About, rest: list[str]) -> Config:
         kind = READS.get(str(about.head), config.data.name)
         check_root(kind, config.data.root)
         if elsewhere and kind == "masks" and not any(argument.startswith("--masks.classes") for argument in rest):
-            from dsmixer.data.masks.folders import class_file
+            from dsmixer.data.masks.classes import class_file
 
             if class_file(config.data.root):  # names that stand beside the masks are theirs, the run's may not be
                 config.masks.classes = None
@@ -164,6 +164,9 @@ def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) ->
     splits = open_masks(str(data.root), val_fraction=data.val_fraction, **config.masks.coding)
     split, bad = _part(splits, settings), told(splits.images)
     ways = looks(model, settings.sizes, settings.views)
+    if settings.sizes and not settings.window:  # whole or through windows: the table shows both
+        side = model.about.image_size
+        ways |= looks(model, (), {"window": side, "stride": round(2 * side / 3)})
     with bar(len(ways) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
         result, task = evaluate_pixels(model, split, ways, bad=bad, **options)

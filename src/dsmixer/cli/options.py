@@ -81,8 +81,14 @@ def resolve(content: dict[str, Any], arguments: list[str]) -> Config:
     except Exception as error:  # jsonargparse raises argparse's ArgumentError, and TypeError for some values
         raise ValueError(_plainly(str(error))) from error
     config = Config(**{section: kind(**_values(chosen[section])) for section, kind in SECTIONS.items()})
+    if config.model.head != content.get("model", {}).get("head") and not _given("model.head_kwargs", arguments):
+        config.model.head_kwargs = {}  # those of the recipe are for its own head
     config.check()
     return config
+
+
+def _given(key: str, arguments: list[str]) -> bool:
+    return any(argument[2:].partition("=")[0].rstrip("+").startswith(key) for argument in arguments)
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -163,7 +163,15 @@ def build(
         model.compile()
     fixed = {name: value for name, value in flat(config).items() if name not in FREE}
     rate = plan.schedule.peak
-    optimizer = make_optimizer(model, optim.name, rate, optim.weight_decay, optim.layer_decay, optim.no_decay)
+    optimizer = make_optimizer(
+        model,
+        optim.name,
+        rate,
+        optim.weight_decay,
+        optim.layer_decay,
+        optim.no_decay,
+        by_stage=optim.layer_decay_by == "stage",
+    )
     return Run(
         folder=folder,
         plan=plan,

@@ -26,7 +26,7 @@ def check(config: "Config") -> None:
     for key, value, (low, high), wanted in limits(config):
         if value is not None and not (low <= value <= high and math.isfinite(value)):
             raise ValueError(f"{key} is {value}, but it must be {wanted}")
-    for wrong in (_images, _schedule, _contradictions, _of_another_task, _ranges):
+    for wrong in (_images, _schedule, _contradictions, _of_another_task, _boxes, _ranges):
         for complaint in wrong(config):
             raise ValueError(complaint)
 
@@ -60,6 +60,8 @@ def _schedule(config: "Config") -> Iterator[str]:
         yield f"optim.drop_epochs is {optim.drop_epochs}, but optim.schedule is {optim.schedule}, not step"
     if optim.drop_epochs != sorted(set(optim.drop_epochs)) or not all(0 < d < optim.epochs for d in optim.drop_epochs):
         yield f"optim.drop_epochs is {optim.drop_epochs}, but must rise, between 0 and the {optim.epochs} epochs"
+    if optim.layer_decay is None and optim.layer_decay_by != "block":
+        yield f"optim.layer_decay_by is {optim.layer_decay_by}, but optim.layer_decay is null"
     if optim.power != 1 and optim.schedule != "poly":
         yield f"optim.power is {optim.power}, but optim.schedule is {optim.schedule}, not poly"
 
@@ -99,8 +101,24 @@ def _of_another_task(config: "Config") -> Iterator[str]:
     if head in FIND_OBJECTS:
         if config.optim.class_weights != "none":
             yield f"optim.class_weights is {config.optim.class_weights}, but model.head {head} does not weigh classes"
+        if config.data.image_size != type(config.data).image_size:
+            yield f"data.image_size is {config.data.image_size}, but model.head {head} takes its sizes from boxes"
         if config.data.in_chans != 3:
             yield f"data.in_chans is {config.data.in_chans}, but model.head {head} takes color alone: 3"
+
+
+def _boxes(config: "Config") -> Iterator[str]:
+    """How training images of a detector are resized: in one way."""
+    boxes, usual = config.boxes, type(config.boxes)()
+    if boxes.jitter is not None:
+        for name in ("short_sides", "crop"):
+            if getattr(boxes, name) != getattr(usual, name):
+                value = getattr(boxes, name)
+                yield f"boxes.{name} is {value}, but boxes.jitter decides the sizes: set it to {getattr(usual, name)}"
+    elif boxes.jitter_side != usual.jitter_side:
+        yield f"boxes.jitter_side is {boxes.jitter_side}, but boxes.jitter is null"
+    if boxes.crop is not None and (len(boxes.crop) != 2 or not 0 < boxes.crop[0] <= boxes.crop[1]):
+        yield f"boxes.crop is {boxes.crop}, but it must be a least and a longest side, such as [384, 600]"
 
 
 def _ranges(config: "Config") -> Iterator[str]:
@@ -166,6 +184,7 @@ def limits(config: "Config") -> list[tuple[str, float | None, tuple[float, float
         "masks.hard_share": (unit, "a share from 0 to 1"),
         "boxes.longest": (count, "at least 1"),
         "boxes.test_short_side": (count, "at least 1"),
+        "boxes.jitter_side": (count, "at least 1"),
         "run.seed": ((0, 2**63 - 1), "a whole number from 0"),
         "run.threads": (natural, "at least 0"),
         "run.save_every_minutes": (positive, "a number of minutes above 0"),

@@ -125,6 +125,8 @@ class OptimConfig:
     """Names of further parameters to spare, such as head.fc.weight or *.band_weights."""
     layer_decay: float | None = None
     """Factor on the learning rate from each layer to the one below it; null is off."""
+    layer_decay_by: Literal["block", "stage"] = "block"
+    """What a layer of layer_decay is: a block, or all blocks of a stage, which decays less."""
     clip_grad: float | None = 1.0
     """Largest norm of the gradient; null is off."""
     accumulate: int = 1
@@ -198,8 +200,12 @@ class BoxesConfig:
     """Pixels of the shorter side of a training image; one of these, at random."""
     longest: int = 1333
     """Most pixels of its longer side, when predicting too."""
+    crop: list[int] | None = None
+    """Least and longest side of a window that every second training image is cut to first, such as [384, 600]."""
     jitter: list[float] | None = None
-    """Large-scale jitter instead: lowest and highest random zoom about data.image_size, then a crop of that size."""
+    """Large-scale jitter instead: lowest and highest random zoom, such as [0.1, 2.0], about a square to cut out."""
+    jitter_side: int = 1024
+    """With jitter: side of the square, in pixels."""
     test_short_side: int = 800
     """Pixels of the shorter side of an image in which objects are to be found."""
     group_by_aspect: bool = True

@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 from collections.abc import Collection
 from copy import deepcopy
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +18,14 @@ def make_optimizer(
     weight_decay: float,
     layer_decay: float | None,
     no_decay: Collection[str] = (),
+    *,
+    by_stage: bool = False,
 ) -> Optimizer:
     """timm's. Spared from decay: biases, norms, ``model.no_weight_decay()``, and names that match ``no_decay``.
 
-    Each group's rate is ``lr`` times ``layer_decay`` for every layer above it. ``ValueError`` for an optimizer that
-    timm does not have, and for a pattern that matches no parameter.
+    Each group's rate is ``lr`` times ``layer_decay`` for every layer above it; a layer is a block, or ``by_stage`` all
+    blocks of a stage. ``ValueError`` for an optimizer that timm does not have, and for a pattern that matches no
+    parameter.
     """
     from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
 
@@ -36,14 +39,23 @@ def make_optimizer(
             close = difflib.get_close_matches(pattern, names, 3, 0.4) or names[:3]
             raise ValueError(f"optim.no_decay has {pattern}, which is no parameter; there are {', '.join(close)}")
     spared = {*no_decay, *getattr(model, "no_weight_decay", set)()}
-    groups = (
-        partial(param_groups_layer_decay, layer_decay=layer_decay)
-        if layer_decay is not None
-        else param_groups_weight_decay
-    )
-    return create_optimizer_v2(
-        model, name, lr, param_group_fn=partial(groups, weight_decay=weight_decay, no_weight_decay_list=spared)
-    )
+    shared = {"weight_decay": weight_decay, "no_weight_decay_list": spared}
+
+    def groups(model: nn.Module) -> list[dict[str, Any]]:
+        if layer_decay is None:
+            return param_groups_weight_decay(model, **shared)
+        layers: Any = _Stages(model) if by_stage else model
+        return param_groups_layer_decay(layers, layer_decay=layer_decay, **shared)
+
+    return create_optimizer_v2(model, name, lr, param_group_fn=groups)
+
+
+class _Stages:
+    """Of a model what timm groups parameters by; its layers are its stages."""
+
+    def __init__(self, model: Any) -> None:
+        self.named_parameters = model.named_parameters
+        self.group_matcher = lambda coarse: model.group_matcher(coarse=True)
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:

@@ -63,6 +63,18 @@ class ObjectDetector(Loaded[Detected]):
         return [from_output(output, KINDS[str(self.about.head)].background) for output in outputs]
 
     @contextmanager
+    def down_to(self, score: float) -> Iterator[None]:
+        """Inside, what is less certain than AP asks for is found too, down to ``score``."""
+        network: Any = self.network.get_submodule("network")
+        judge = getattr(network, "roi_heads", network)
+        before = judge.score_thresh
+        judge.score_thresh = min(before, score)
+        try:
+            yield
+        finally:
+            judge.score_thresh = before
+
+    @contextmanager
     def scaled(self, factor: float) -> Iterator[None]:
         """Inside, images are resized to sides ``factor`` times as long as trained."""
         transform: Any = self.network.get_submodule("network.transform")
@@ -98,7 +110,8 @@ class ObjectDetector(Loaded[Detected]):
                 yield Detected(name, self.classes, error=refused)
                 continue
             try:
-                (found,) = self.detect([to_tensor(image)])
+                with self.down_to(min_score):
+                    (found,) = self.detect([to_tensor(image)])
             except RuntimeError as error:
                 yield Detected(name, self.classes, error=failure("{}x{} pixels".format(*image.size), error))
                 continue

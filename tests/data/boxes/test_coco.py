@@ -69,6 +69,20 @@ def test_a_right_set_has_nothing_to_report(folder):
     assert report(sources)[:2] == ["train: 3 images, 3 objects", "  cat 2, dog 1"]
 
 
+def test_masks_are_asked_for_where_they_are_learned(folder):
+    boxes = coco()
+    for entry in boxes["annotations"][1:]:
+        del entry["segmentation"]
+    write_coco(folder, "train", boxes)
+    assert not any("mask" in note for note in open_boxes(str(folder), 0.4).notes)
+    notes = open_boxes(str(folder), 0.4, masks=True).notes
+    assert any(note.startswith("  object without a mask: 2 (1.png, 2.png); neither trained on") for note in notes)
+    del boxes["annotations"][0]["segmentation"]
+    write_coco(folder, "train", boxes)
+    with pytest.raises(ValueError, match=r"no object of train has a mask, .* maskrcnn .* need boxes alone"):
+        open_boxes(str(folder), 0.4, masks=True)
+
+
 def test_layouts_are_found_by_name(tmp_path):
     write_coco(tmp_path, "train", coco(), folder="train2017", name="instances_train2017.json")
     write_coco(tmp_path, "val", coco(), folder="images/val2017", name="instances_val2017.json")
@@ -128,6 +142,7 @@ KEPT = [
     (lambda data: data["categories"].append({"id": 9, "name": "emu"}), findings.UNUSED_CLASS, 3),
     (lambda data: data["annotations"].pop(), findings.NO_OBJECTS, 2),
     (edit(0, segmentation=[[1, 2, 3, 4]]), findings.BROKEN_MASK, 3),
+    (edit(0, segmentation=[[1, 2, 3, 4], [4, 6, 9, 6, 9, 9]]), findings.BROKEN_PART, 3),
     (edit(0, segmentation=[[1, 2, 3, 4, NAN, 5]]), findings.BROKEN_MASK, 3),
     (edit(0, segmentation=[[1, 2, 3, 4, 1e9, 5]]), findings.BROKEN_MASK, 3),
     (edit(0, segmentation={"size": [48, 64], "counts": [3000]}), findings.BROKEN_MASK, 3),

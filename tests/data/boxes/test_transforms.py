@@ -10,7 +10,7 @@ from PIL import Image
 from dsmixer.data.boxes.batches import BoxesToScore, BoxesToTrainOn
 from dsmixer.data.boxes.coco import open_coco
 from dsmixer.data.boxes.source import Objects
-from dsmixer.data.boxes.transforms import large_scale_jitter, multi_scale, to_target, to_tensor
+from dsmixer.data.boxes.transforms import Window, large_scale_jitter, multi_scale, to_target, to_tensor
 from dsmixer.data.seeds import seed_generators
 from dsmixer.data.splits import Split
 from tests.data.annotated import coco, write_coco
@@ -18,6 +18,7 @@ from tests.data.annotated import coco, write_coco
 GRAY = [0.5, 0.5, 0.5]
 TRANSFORMS = {
     "multi-scale": multi_scale([64, 96, 128], 200, 0.5),
+    "cropped": multi_scale([64, 96, 128], 200, 0.5, crop=[300, 420]),
     "jitter": large_scale_jitter(96, (0.3, 2.0), 0.5, GRAY),
 }
 
@@ -76,7 +77,32 @@ def test_sizes_are_what_was_asked_for(name):
         target = to_target(objects, *size, masks=False, name="")
         image, _ = TRANSFORMS[name](Image.new("RGB", size), target)
         sizes.add(image.size)
-    assert sizes == ({(96, 64), (144, 96), (192, 128)} if name == "multi-scale" else {(96, 96)})
+    if name == "cropped":
+        assert {min(size) for size in sizes} <= {64, 96, 128} | set(range(48, 128))  # thin ones end at 200
+        assert len({round(width / height, 1) for width, height in sizes}) > 3
+    else:
+        assert sizes == ({(96, 64), (144, 96), (192, 128)} if name == "multi-scale" else {(96, 96)})
+
+
+def test_a_window_has_the_sides_that_were_asked_for_or_all_there_is():
+    objects, size = one_object([30, 20, 70, 60], (120, 80))
+    sides = set()
+    for seed in range(200):
+        seed_generators(seed)
+        image, _ = Window(50, 100)(Image.new("RGB", size), to_target(objects, *size, masks=False, name=""))
+        sides.add(image.size)
+    widths, heights = zip(*sides, strict=True)
+    assert (min(widths), max(widths), min(heights), max(heights)) == (50, 100, 50, 80)
+
+
+def test_a_box_that_sticks_out_ends_with_the_image_also_where_padding_follows():
+    objects, size = one_object([100, 20, 200, 60], (120, 80))
+    seed_generators(0)
+    pixels = np.full((80, 120, 3), 255, np.uint8)
+    jitter = large_scale_jitter(96, (0.3, 0.3), 0, [0, 0, 0])
+    image, target = jitter(Image.fromarray(pixels), to_target(objects, *size, masks=False, name=""))
+    white = np.flatnonzero(np.asarray(image).max((0, 2)) > 128)
+    assert abs(float(target["boxes"][0, 2]) - (white.max() + 1)) <= 1
 
 
 def test_what_a_crop_leaves_outside_is_gone_with_its_label_and_mask():

@@ -104,6 +104,22 @@ def test_a_document_type_is_refused_in_any_encoding():
         parse(BOMB.replace('version="1.0"', 'version="1.0" encoding="utf-16"').encode("utf-16"))
 
 
+def test_a_name_may_have_spaces_and_any_ending_the_folder_has(tmp_path):
+    write_voc(tmp_path, {"train": ["img (1)"], "val": ["c"]}, {"img (1)": RIGHT["a"], "c": RIGHT["c"]})
+    (tmp_path / "JPEGImages" / "c.jpg").unlink()
+    draw(tmp_path / "JPEGImages" / "c.png", [])
+    sources = open_voc(str(tmp_path))
+    assert sources["train"].names == ["img (1).jpg"]
+    assert sources["val"].names == ["c.png"]
+    assert not any(check_images(source) for source in sources.values())
+
+
+def test_an_image_without_an_annotation_is_named(folder):
+    (folder / "Annotations" / "b.xml").unlink()
+    with pytest.raises(ValueError, match=r"^b stands in ImageSets/Main, but there is no .*b\.xml"):
+        open_voc(str(folder))
+
+
 def test_names_that_lead_out_are_refused(folder):
     (folder / "ImageSets" / "Main" / "train.txt").write_text("../../a\n")
     with pytest.raises(ValueError, match=r"\.\./\.\./a in ImageSets/Main leads out of"):

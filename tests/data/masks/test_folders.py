@@ -9,8 +9,9 @@ from dsmixer.data.bad import BadFiles
 from dsmixer.data.loader import Feed
 from dsmixer.data.masks.batches import MaskedImages
 from dsmixer.data.masks.check import count_pixels
+from dsmixer.data.masks.classes import read_classes
 from dsmixer.data.masks.files import IGNORE, MaskCoding, read_mask
-from dsmixer.data.masks.folders import find_pairs, open_mask_folders, open_masks, read_classes
+from dsmixer.data.masks.folders import find_pairs, open_mask_folders, open_masks
 from dsmixer.data.masks.transforms import whole_pair
 from dsmixer.data.splits import Split
 from tests import camvid
@@ -175,7 +176,7 @@ def test_layouts_that_cannot_be_right(folder, change, message):
 def test_class_names_from_beside_the_data(folder):
     assert read_classes(folder, ["x", "y"]) == ["x", "y"]
     (folder / "classes.txt").unlink()
-    with pytest.raises(ValueError, match=r"neither classes\.txt nor classes\.json"):
+    with pytest.raises(ValueError, match=r"holds none of classes\.txt, classes\.json, objectInfo150\.txt"):
         read_classes(folder, None)
     for text in ('["a", "b"]', '{"1": "b", "0": "a"}'):
         (folder / "classes.json").write_text(text)
@@ -191,6 +192,16 @@ def test_class_names_from_beside_the_data(folder):
         (folder / "classes.json").write_text(text)
         with pytest.raises(ValueError, match=rf"classes\.json.*{message}"):
             read_classes(folder, None)
+
+
+def test_ade20ks_own_table_names_the_classes(folder):
+    (folder / "classes.txt").unlink()
+    table = folder / "objectInfo150.txt"
+    table.write_text("Idx\tRatio\tTrain\tVal\tName\n1\t0.15\t11664\t1172\twall\n2\t0.1\t6046\t612\tbuilding, edifice\n")
+    assert read_classes(folder, None) == ["wall", "building, edifice"]
+    table.write_text("wall\nbuilding\nsky\n")
+    with pytest.raises(ValueError, match=r"objectInfo150\.txt is not ADE20K's table"):
+        read_classes(folder, None)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
 
     data, boxes, seed = config.data, config.boxes, config.run.seed
     kind = KINDS[str(config.model.head)]
-    splits = open_boxes(str(data.root), data.val_fraction)
+    splits = open_boxes(str(data.root), data.val_fraction, masks=kind.masks)
     for line in splits.notes:
         say(line)
     head_kwargs = {**config.model.head_kwargs, "min_size": boxes.test_short_side, "max_size": boxes.longest}
@@ -50,7 +50,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         images=splits.images,
         bad=splits.bad,
         order=partial(grouped_order, wide, data.batch_size, seed) if boxes.group_by_aspect else None,
-        about=dense_about(config, splits.classes, head_kwargs),
+        about=dense_about(config, splits.classes, head_kwargs, image_size=boxes.test_short_side),
     )
 
 
@@ -59,6 +59,6 @@ def _augment(config: Config) -> "v2.Transform":
 
     data, boxes = config.data, config.boxes
     if boxes.jitter is None:
-        return multi_scale(boxes.short_sides, boxes.longest, data.hflip)
+        return multi_scale(boxes.short_sides, boxes.longest, data.hflip, boxes.crop)
     low, high = boxes.jitter
-    return large_scale_jitter(data.image_size, (low, high), data.hflip, data.mean)
+    return large_scale_jitter(boxes.jitter_side, (low, high), data.hflip, data.mean)

@@ -29,6 +29,8 @@ NO_OBJECTS = Fault("image without objects", "kept, trained on as background")
 DEGENERATE = Fault("box without width or height", "dropped")
 OUTSIDE_IMAGE = Fault("box outside its image", "dropped")
 STICKS_OUT = Fault("box that sticks out of its image", "clipped for training")
+NO_MASK = Fault("object without a mask", "neither trained on nor scored as a mask, and background to its image")
+BROKEN_PART = Fault("part of a mask that cannot be drawn", "dropped, the other parts kept")
 BROKEN_MASK = Fault("polygon or RLE that cannot be drawn", "left out where masks are trained or scored")
 
 

@@ -9,24 +9,27 @@ from typing import Any
 import numpy as np
 
 
-def is_drawable(segmentation: Any, width: int, height: int) -> bool:
-    """Polygons of at least three finite points near the image, or an RLE that fills exactly the image."""
+def drawable(segmentation: Any, width: int, height: int) -> Any:
+    """What of a mask can be drawn: an RLE that fills exactly the image, polygons of three finite points near it; None
+    where nothing can."""
     if isinstance(segmentation, dict):
-        counts = segmentation.get("counts")
-        if segmentation.get("size") != [height, width]:
-            return False
-        if isinstance(counts, list):
-            return all(isinstance(run, int) and run >= 0 for run in counts) and sum(counts) == width * height
-        try:
-            decode_mask(segmentation, width, height, "")
-        except ValueError:
-            return False
-        return True
-    return (
-        isinstance(segmentation, list)
-        and len(segmentation) > 0
-        and all(_is_polygon(polygon, max(width, height)) for polygon in segmentation)
-    )
+        return segmentation if _is_rle(segmentation, width, height) else None
+    if not isinstance(segmentation, list):
+        return None
+    return [polygon for polygon in segmentation if _is_polygon(polygon, max(width, height))] or None
+
+
+def _is_rle(segmentation: dict[str, Any], width: int, height: int) -> bool:
+    counts = segmentation.get("counts")
+    if segmentation.get("size") != [height, width]:
+        return False
+    if isinstance(counts, list):
+        return all(isinstance(run, int) and run >= 0 for run in counts) and sum(counts) == width * height
+    try:
+        decode_mask(segmentation, width, height, "")
+    except ValueError:
+        return False
+    return True
 
 
 def _is_polygon(polygon: Any, side: int) -> bool:

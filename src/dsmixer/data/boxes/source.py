@@ -13,6 +13,7 @@ from PIL import Image
 
 from dsmixer.data.boxes.findings import (
     BROKEN_MASK,
+    BROKEN_PART,
     DEGENERATE,
     IMAGE_ID_TWICE,
     NO_OBJECTS,
@@ -22,7 +23,7 @@ from dsmixer.data.boxes.findings import (
     UNUSED_CLASS,
     Findings,
 )
-from dsmixer.data.boxes.instance_masks import is_drawable
+from dsmixer.data.boxes.instance_masks import drawable
 from dsmixer.data.source import Encoded, read_file
 
 MOST_ELONGATED = 50  # longer to shorter side; beyond, resizing to a detector's sides can leave no pixel
@@ -89,10 +90,10 @@ class Collector:
         # Half a pixel is rounding: COCO's own boxes do it
         if left < -0.5 or top < -0.5 or right > width + 0.5 or bottom > height + 0.5:
             self.findings.add(STICKS_OUT, name)
-        if segmentation is not None and not is_drawable(segmentation, width, height):
-            self.findings.add(BROKEN_MASK, name)
-            segmentation = None
-        self.objects.append((row, label, box, crowd, area, segmentation))
+        kept = None if segmentation is None else drawable(segmentation, width, height)
+        if kept != segmentation:
+            self.findings.add(BROKEN_MASK if kept is None else BROKEN_PART, name)
+        self.objects.append((row, label, box, crowd, area, kept))
 
     def finish(self, root: Path, folder: Path, category_ids: list[int]) -> "BoxedImages":
         """The split as a source, with its last findings."""

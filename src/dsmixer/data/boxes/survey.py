@@ -8,7 +8,7 @@ import numpy as np
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.boxes.coco import find_coco, open_coco
-from dsmixer.data.boxes.findings import MISSING, OTHER_SIZE, OUTSIDE_ROOT, TOO_THIN, UNREADABLE, Fault
+from dsmixer.data.boxes.findings import MISSING, NO_MASK, OTHER_SIZE, OUTSIDE_ROOT, TOO_THIN, UNREADABLE, Fault
 from dsmixer.data.boxes.source import BoxedImages, is_too_thin
 from dsmixer.data.boxes.voc import find_voc, open_voc
 from dsmixer.data.decode import decode, upright_size
@@ -73,13 +73,15 @@ def refuse_faulty(sources: dict[str, BoxedImages]) -> None:
         source.findings.refuse()
 
 
-def open_boxes(root: str, val_fraction: float) -> Splits[BoxedImages]:
+def open_boxes(root: str, val_fraction: float, *, masks: bool = False) -> Splits[BoxedImages]:
     """The checked splits of a folder in COCO's or Pascal VOC's layout; the notes report what was found in it.
 
-    Images that cannot be used are in ``bad``. ``ValueError`` where the annotations must be corrected first. Without a
-    split of its own, val is carved from train.
+    Images that cannot be used are in ``bad``. ``ValueError`` where the annotations must be corrected first, and where
+    ``masks`` are to be learned and there are none. Without a split of its own, val is carved from train.
     """
     sources = open_annotations(root)
+    if masks:
+        _require_masks(root, sources)
     bad = {split: check_images(source) for split, source in sources.items()}
     refuse_faulty(sources)
     whole = {split: Split(source, np.arange(len(source.ids))) for split, source in sources.items()}
@@ -96,6 +98,21 @@ def open_boxes(root: str, val_fraction: float) -> Splits[BoxedImages]:
             )
     found = tuple(entry for split in bad.values() for entry in split.values())
     return Splits(train, val, test, train.source.classes, (*report(sources), *carved), found)
+
+
+def _require_masks(root: str, sources: dict[str, BoxedImages]) -> None:
+    """``ValueError`` where train has none; objects without one are in the findings otherwise."""
+    for split, source in sources.items():
+        objects = source.all_objects
+        lacking = [i for i, mask in enumerate(objects.segmentations) if mask is None and not objects.crowd[i]]
+        if split == "train" and len(lacking) == (~objects.crowd).sum():
+            raise ValueError(
+                f"{root}: no object of train has a mask, so there is nothing for model.head maskrcnn to learn; "
+                "fasterrcnn, retinanet and fcos need boxes alone"
+            )
+        for place in lacking:
+            row = int(np.searchsorted(source.first, place, side="right")) - 1
+            source.findings.add(NO_MASK, source.names[row])
 
 
 def _holds_objects(part: Split[BoxedImages], bad: dict[int, Bad]) -> bool:

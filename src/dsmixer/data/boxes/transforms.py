@@ -17,9 +17,41 @@ from dsmixer.data.boxes.instance_masks import decode_mask
 from dsmixer.data.boxes.source import Objects
 
 
-def multi_scale(short_sides: list[int], longest: int, hflip: float) -> v2.Transform:
-    """The short side to one of ``short_sides`` pixels, the long side at most ``longest``; on COCO 480 to 800, 1333."""
-    return _train([v2.RandomShortestSize(short_sides, longest)], hflip)
+def multi_scale(short_sides: list[int], longest: int, hflip: float, crop: list[int] | None = None) -> v2.Transform:
+    """The short side to one of ``short_sides`` pixels, the long side at most ``longest``; on COCO 480 to 800, 1333.
+
+    With ``crop``, its least and its longest side, every second image is cut before, as DETR (Carion et al. 2020) does:
+    the short side to 400, 500 or 600, then a window of random height and width; on COCO 384 to 600.
+    """
+    resize: v2.Transform = v2.RandomShortestSize(short_sides, longest)
+    if crop is not None:
+        low, high = crop
+        cut = v2.Compose([v2.RandomShortestSize([400, 500, 600]), Window(low, high), resize])
+        resize = v2.RandomChoice([resize, cut])
+    return _train([resize], hflip)
+
+
+class Window(v2.Transform):
+    """A random window whose height and width are, each by itself, from ``low`` to ``high`` pixels, or all there is."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, int]:
+        """Where it lies."""
+        height, width = v2.query_size(flat_inputs)
+        tall, wide = (_draw(min(side, self.low), min(side, self.high)) for side in (height, width))
+        return {"top": _draw(0, height - tall), "left": _draw(0, width - wide), "height": tall, "width": wide}
+
+    def transform(self, inpt: Any, params: dict[str, int]) -> Any:
+        """Cut it out."""
+        return v2.functional.crop(inpt, **params)
+
+
+def _draw(low: int, high: int) -> int:
+    """A whole number from ``low`` to ``high``, both possible."""
+    return int(torch.randint(low, high + 1, ()))
 
 
 def large_scale_jitter(side: int, scale: tuple[float, float], hflip: float, fill: list[float]) -> v2.Transform:
@@ -36,6 +68,7 @@ def large_scale_jitter(side: int, scale: tuple[float, float], hflip: float, fill
 def _train(resize: list[v2.Transform], hflip: float) -> v2.Transform:
     return v2.Compose(
         [
+            v2.ClampBoundingBoxes(),  # before a padding hides where the image ends
             *resize,
             v2.RandomHorizontalFlip(hflip),
             v2.ClampBoundingBoxes(),

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from dsmixer.data.boxes.findings import DEGENERATE, UNKNOWN_CLASS, Findings
 from dsmixer.data.boxes.source import BoxedImages, Collector
+from dsmixer.data.folder import SUFFIXES
 
 
 def find_voc(root: str) -> dict[str, list[str]]:
@@ -52,6 +53,8 @@ def read_annotations(root: Path, names: list[str]) -> dict[str, Annotation]:
         path = (folder / f"{name}.xml").resolve()
         if not path.is_relative_to(folder):
             raise ValueError(f"{name} in ImageSets/Main leads out of {folder}")
+        if not path.is_file():
+            raise ValueError(f"{name} stands in ImageSets/Main, but there is no {path}")
         try:
             annotations[name] = parse(path.read_bytes())
         except (ElementTree.ParseError, ValueError, OSError, OverflowError) as error:
@@ -83,7 +86,9 @@ def parse(data: bytes) -> Annotation:
 
 
 def _names(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split() if path.is_file() else []
+    """One a line; a name may have spaces."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _text(entry: ElementTree.Element, path: str) -> str:
@@ -105,8 +110,8 @@ def _collect(root: Path, split: str, annotations: dict[str, Annotation], classes
     collector, images = Collector(Findings(split), classes), root / "JPEGImages"
     for row, (name, annotation) in enumerate(annotations.items()):
         # some tools write the file's name without its ending, or as it was before it was renamed
-        written = annotation.file_name
-        file_name = written if written and (images / written).is_file() else f"{name}.jpg"
+        likely = [annotation.file_name, *(f"{name}{suffix}" for suffix in sorted(SUFFIXES))]
+        file_name = next((file for file in likely if file and (images / file).is_file()), f"{name}.jpg")
         collector.add_image(row + 1, file_name, annotation.width, annotation.height)
         for number, (label, box, difficult) in enumerate(annotation.objects, 1):
             _add_object(collector, row, label, box, difficult, f"object {number}")

@@ -4,16 +4,16 @@ ADE20K's ``training`` and ``validation`` are names of the same splits. Class nam
 or ``classes.json``, in the order of the indices.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from PIL import Image
 
 from dsmixer.data.bad import Bad
 from dsmixer.data.layout import dense_kind, found_in
+from dsmixer.data.masks.classes import read_classes
 from dsmixer.data.masks.files import MaskCoding, read_mask
 from dsmixer.data.source import Encoded, read_file
 from dsmixer.data.splits import Split, Splits, three_parts
@@ -165,45 +165,3 @@ def open_mask_folders(
         if pairs.alone
     ]
     return {split: MaskFolder(pairs, names, coding) for split, pairs in found.items()}, notes
-
-
-def class_file(root: str | Path) -> Path | None:
-    """Where the names of the classes stand, if anywhere."""
-    return next((file for name in ("classes.txt", "classes.json") if (file := Path(root) / name).is_file()), None)
-
-
-def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
-    """Names in the order of the indices: those given, or of ``classes.txt`` (one a line) or ``classes.json``.
-
-    The JSON is a list of names, or an object from index to name.
-    """
-    names, where = list(given or []), "the list of classes"
-    if not names:
-        path = class_file(root)
-        if path is None:
-            raise ValueError(
-                f"{root} holds neither classes.txt nor classes.json; write one class name a line, in order"
-            )
-        text, where = path.read_text(encoding="utf-8-sig").strip(), str(path)
-        names = _from_json(text, where) if path.suffix == ".json" else [line.strip() for line in text.splitlines()]
-    if "" in names:  # dropping it would renumber the classes behind it
-        raise ValueError(f"{where} has no name for class {names.index('')}")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{where} has {twice[0]!r} twice; every class needs a name of its own")
-    if len(names) < 2:
-        raise ValueError(f"{where} names {len(names)} classes; at least 2 are needed, background counts as one")
-    return names
-
-
-def _from_json(text: str, where: str) -> list[str]:
-    expected = 'expected ["road", "sky"] or {"0": "road", "1": "sky"}'
-    try:
-        value: Any = json.loads(text)
-        if isinstance(value, dict):
-            value = [value[str(index)] for index in range(len(value))]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{where} is no list of names ({error!r}); {expected}") from error
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise ValueError(f"{where} is no list of names; {expected}")
-    return value
