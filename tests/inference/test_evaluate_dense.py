@@ -215,7 +215,7 @@ def test_the_command_writes_numbers_pictures_and_coco_results(trained, boxes, tm
 
 def test_whole_and_through_windows_unless_no_further_row_is_wanted(trained, masks, tmp_path):
     asked = ["evaluate", str(trained["masks"]), f"--data.root={masks}", *CODING, f"--out={tmp_path}", "--overwrite"]
-    for options, looks in (
+    for options, wanted in (
         (["--sizes", "1"], ["whole", "windows of 32 every 21"]),
         (["--sizes"], ["whole"]),
         (["--sizes", "1", "--window", "24"], ["whole", "windows of 24 every 16"]),
@@ -223,7 +223,7 @@ def test_whole_and_through_windows_unless_no_further_row_is_wanted(trained, mask
         (tmp_path / "evaluation.json").touch()
         assert main([*asked, *options]) == 0
         result = json.loads((tmp_path / "evaluation.json").read_text())
-        assert [row["look"] for row in result["looks"]] == looks
+        assert [row["look"] for row in result["looks"]] == wanted
 
 
 def test_a_bad_file_is_left_out_within_the_budget(trained, tmp_path, capsys):

@@ -174,8 +174,10 @@ def test_layouts_that_cannot_be_right(folder, change, message):
 
 
 def test_class_names_from_beside_the_data(folder):
-    assert read_classes(folder, ["x", "y"]) == ["x", "y"]
+    with pytest.raises(ValueError, match=r"classes\.txt names the classes .*, but masks\.classes x, y \(2\); .*null"):
+        read_classes(folder, ["x", "y"])
     (folder / "classes.txt").unlink()
+    assert read_classes(folder, ["x", "y"]) == ["x", "y"]
     with pytest.raises(ValueError, match=r"holds none of classes\.txt, classes\.json, objectInfo150\.txt"):
         read_classes(folder, None)
     for text in ('["a", "b"]', '{"1": "b", "0": "a"}'):

@@ -12,18 +12,23 @@ def class_file(root: str | Path) -> Path | None:
 
 
 def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
-    """Names in the order of the indices: those given, or of the first of `CLASS_FILES` that is there.
+    """Names in the order of the indices: those given, or of the first of `CLASS_FILES` that is there; both must agree.
 
     A text file has one a line. The JSON is a list of names, or an object from index to name. ADE20K's table has tabs
     between an index from 1, some numbers, and the name, which comes last.
     """
-    names, where = list(given or []), "the list of classes"
-    if not names:
-        path = class_file(root)
-        if path is None:
-            raise ValueError(f"{root} holds none of {', '.join(CLASS_FILES)}; write one class name a line, in order")
-        text, where = path.read_text(encoding="utf-8-sig").strip(), str(path)
-        names = CLASS_FILES[path.name](text, where)
+    names, path, where = list(given or []), class_file(root), "the list of classes"
+    if path is None and not names:
+        raise ValueError(f"{root} holds none of {', '.join(CLASS_FILES)}; write one class name a line, in order")
+    if path is not None:
+        where = str(path)
+        there = CLASS_FILES[path.name](path.read_text(encoding="utf-8-sig").strip(), where)
+        if names and names != there:
+            raise ValueError(
+                f"{where} names the classes {_few(there)}, but masks.classes {_few(names)}; "
+                "masks.classes null takes those of the file"
+            )
+        names = there
     if "" in names:  # dropping it would renumber the classes behind it
         raise ValueError(f"{where} has no name for class {names.index('')}")
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -32,6 +37,10 @@ def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
     if len(names) < 2:
         raise ValueError(f"{where} names {len(names)} classes; at least 2 are needed, background counts as one")
     return names
+
+
+def _few(names: list[str]) -> str:
+    return f"{', '.join(names[:4])}{' ...' if len(names) > 4 else ''} ({len(names)})"
 
 
 def _from_lines(text: str, where: str) -> list[str]:
