@@ -1,6 +1,7 @@
 """A step that is not finite changes nothing, is written down, and can be done again."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def test_the_step_is_captured_with_its_first_bad_module_and_replays(tmp_path, ca
     assert train(*SHORT, f"--out={folder}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "not finite at step 7 (learning rate" in error
+    assert re.search(r"not finite at step 7 \(learning rate [\d.e-]+, \d+ images: digit \d+, .* and \d+ more\)", error)
     captured = folder / "nan-00000007"
     facts = json.loads((captured / "step-0.json").read_text())
     assert f"that of {facts['module']} (dsmixer train --replay {captured})" in error
@@ -45,6 +46,7 @@ def test_the_step_is_captured_with_its_first_bad_module_and_replays(tmp_path, ca
     assert float(facts["losses"][0]) > 0
     assert facts["gradients"]
     assert len(facts["rows"]) == 64
+    assert facts["images"] == [f"digit {row}" for row in facts["rows"]]
 
     tensors, state = Checkpoints(folder / "checkpoints", pytest.fail).load_newest()
     assert state["step"] == 7
@@ -115,6 +117,8 @@ def test_steps_of_every_task_are_captured_and_replayed(tmp_path, capsys, monkeyp
     assert train(*options(kind, root), "--optim.epochs=1", f"--out={folder}") == 1
     captured = folder / "nan-00000000"
     facts = json.loads((captured / "step-0.json").read_text())
+    assert f", 2 images: {', '.join(facts['images'])}); the first output" in capsys.readouterr().err
+    assert all((root / name).is_file() for name in facts["images"])
     assert ".stem." in facts["module"]
     assert facts["batch"] == {"masks": "MaskBatch", "boxes": "BoxBatch"}[kind]
     monkeypatch.undo()

@@ -4,7 +4,6 @@ import csv
 import json
 import signal
 from functools import partialmethod
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,10 +40,9 @@ def tiny(scale=2.0**16):
 
 def take(state, size):
     """A step whose loss is ``size`` times the output's sum."""
-    plan = SimpleNamespace(rate=lambda _: 0.1)
     state.scaler.scale(size * state.model(torch.ones(1, 2)).sum()).backward()
     state.scaler.unscale_(state.optimizer)
-    update(state, plan, Step(0, torch.tensor(True), [], [], [3]))
+    update(state, Step(0, torch.tensor(True), [], [], [3]), lambda step: f"rows {step.rows}")
 
 
 def test_a_gradient_that_overflows_is_skipped_and_scaled_less():
