@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,6 +86,29 @@ def test_one_more_in_a_row_stops(tmp_path, capsys, poison):
     assert warned.startswith("warning: loss or gradient is not finite at step 2")
     assert stopped.startswith("dsmixer: error: loss or gradient is not finite at step 3")
     assert train(f"--resume={tmp_path}", "--run.max_nonfinite=1") == 0  # now there is nothing wrong with the images
+
+
+def test_a_step_that_is_found_late_is_never_saved_and_captured_after_a_resume(tmp_path, capsys, poison, monkeypatch):
+    """As on a GPU, where the losses of three steps are looked at together."""
+    from dsmixer.cli import train as verb
+
+    plan_of, folder = verb.plan_of, tmp_path / "run"
+    poison(40 + 5 + 5)  # the first epoch's, those of its validation, and the first batch of step 22
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "plan_of", lambda *given: replace(plan_of(*given), check_every=3))
+        assert train(*SHRUNK, f"--out={folder}") == 1
+    error = capsys.readouterr().err
+    assert re.search(r"not finite at step 22 \(learning rate [\d.e-]+, \d+ images: digit ", error)
+    assert "Go on from there with --run.check_every 1" in error
+    assert not list(folder.glob("nan-*"))
+    tensors, state = Checkpoints(folder / "checkpoints", pytest.fail).load_newest()
+    assert state["step"] == 20
+    assert finite(tensors)
+
+    poison(5)  # the same batch, the fifth from there
+    assert train(f"--resume={folder}", "--run.check_every=1") == 1
+    assert f"--replay {folder / 'nan-00000022'})" in capsys.readouterr().err
+    assert json.loads((folder / "nan-00000022" / "step-0.json").read_text())["module"].startswith("stem.")
 
 
 def test_of_several_processes_the_one_with_the_bad_image_says_where(tmp_path, capsys):
