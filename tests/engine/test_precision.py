@@ -83,6 +83,18 @@ def test_a_float16_run_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     assert all(tensor.dtype != torch.float16 for tensor in weights.values())  # only the arithmetic is
 
 
+def test_a_bfloat16_run_resumes_to_the_same_bytes_which_are_not_those_of_float32(tmp_path, monkeypatch, plain):
+    short = [*SHORT, "--run.precision=bfloat16"]
+    assert train(*short, f"--out={tmp_path / 'whole'}") == 0
+    interrupt_at(monkeypatch, 8)
+    assert train(*short, f"--out={tmp_path / 'run'}") == 130
+    monkeypatch.undo()
+    assert train(f"--resume={tmp_path / 'run'}") == 0
+    assert sha(tmp_path / "run") == sha(tmp_path / "whole") != sha(plain)
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(tensor.dtype != torch.bfloat16 and tensor.isfinite().all() for tensor in weights.values())
+
+
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     folder = tmp_path_factory.mktemp("plain") / "run"
