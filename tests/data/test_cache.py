@@ -45,6 +45,14 @@ def test_carved_splits_share_what_is_kept_and_nobody_can_change_it(splits):
     assert kept.test.source.image(0, "L").tobytes() == before == splits.test.source.image(0, "L").tobytes()
 
 
+def test_what_is_bad_is_known_once_everything_is_decoded(splits, tmp_path):
+    (tmp_path / "test" / "ant" / "ant-1.jpeg").write_bytes(b"")
+    (_, reason), empty = in_memory(splits, "RGB").bad
+    assert empty == ("test/ant/ant-1.jpeg", "empty")
+    assert in_memory(splits, "L").bad[0] == ("train/ant/x.png", reason)
+    assert reason.startswith("damaged image")
+
+
 def test_what_does_not_fit_is_refused(splits):
     size = sum(4 * image.width * image.height for image in (splits.test.source.image(row, "RGB") for row in range(4)))
     InMemory(splits.test.source, "RGB", size)

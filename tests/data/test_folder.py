@@ -184,3 +184,17 @@ def test_the_opening_lines_say_what_was_found(root):
     assert lines[1].endswith("; smallest class: bee, 3 training images")
     assert lines[2] == "note: no split to choose by: 3 images of train are held back for it"
     assert lines[3] == "note: test has no images of 1 of the 3 classes (ant)"
+
+
+def test_the_opening_lines_name_what_of_the_sample_cannot_be_read(tmp_path):
+    class_folders(tmp_path / "train", {"ant": 3, "moths": 3})
+    for split in ("val", "test"):
+        class_folders(tmp_path / split, {"ant": 1, "moths": 1})
+    (tmp_path / "train" / "moths" / "x.jpg").write_bytes(b"")
+    (tmp_path / "train" / "moths" / "y.jpg").write_bytes(b"<!doctype html>")
+    lines = list(describe(open_splits("auto", str(tmp_path), 0.2)))
+    assert lines[1].startswith("8 looked at: 20x16 to ")
+    begin, *reasons = lines[2].split("train/moths/")
+    assert begin == "note: 2 of these 8 cannot be read: "
+    assert reasons[0] == "x.jpg: empty; "
+    assert reasons[1].startswith("y.jpg: not an image (15 bytes, beginning 3c 21 64 6f")

@@ -1,14 +1,23 @@
 """A batch is a function of (seed, epoch, position): not of workers, history, or where reading began."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 import torch
 from timm.data.distributed_sampler import RepeatAugSampler
 
+from dsmixer.data.boxes.batches import BoxesToScore
+from dsmixer.data.boxes.survey import open_boxes
 from dsmixer.data.loader import CountedBatches, DataError, Feed, Images, in_order, repeated
+from dsmixer.data.masks.batches import MaskedImages
+from dsmixer.data.masks.folders import open_masks
+from dsmixer.data.masks.transforms import whole_pair
 from dsmixer.data.seeds import seed_generators
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform, train_transform
+from tests.engine import dense
 
 AUGMENTED = train_transform(
     16, [0.5] * 3, [0.5] * 3, crop_pct=0.9, interpolation="bilinear", hflip=0.5, vflip=0.5, crop_padding=2,
@@ -95,17 +104,41 @@ class Deadly:
 
     def image(self, row, mode):
         if row == 2:
-            import os
-
             os._exit(1)
         return self.source.image(row, mode)
 
+    def name(self, row):
+        return self.source.name(row)
 
-def test_a_dead_worker_is_reported_with_the_rows_it_was_reading(folder):
+
+def test_a_dead_worker_is_reported_with_the_images_it_was_reading(folder):
     split = open_splits("parquet", str(folder), 0.2).test
     images = Images(Split(Deadly(split.source), split.rows), "RGB", eval_transform(8, [0.5] * 3, [0.5] * 3), seed=0)
-    with pytest.raises(DataError, match=r"exited unexpectedly.*rows 0, 1, 2, 3;"):
+    four = ", ".join(f"row {row} of {folder / 'test'}" for row in range(4))
+    with pytest.raises(DataError, match=rf"exited unexpectedly.* at one of 4 images: {re.escape(four)}; try"):
         list(Feed(images, in_order(len(images), 2), 1, 60))
+
+
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_masks_and_boxes_that_were_being_read_are_named_alike(kind, tmp_path, monkeypatch):
+    root = dense.write(kind, tmp_path)
+    if kind == "masks":
+        split, read = open_masks(str(root), val_fraction=0.1, classes=dense.CLASSES, ignore_index=255).test, "pair"
+        samples, first = MaskedImages(split, "RGB", whole_pair([0.5] * 3, [0.5] * 3), seed=0), "images/test/0.png"
+    else:
+        split, read = open_boxes(str(root), 0.1).test, "image"
+        samples, first = BoxesToScore(split), "test/0.png"
+    monkeypatch.setattr(type(split.source), read, lambda *_: os._exit(1))
+    second = first.replace("0", "1")
+    with pytest.raises(DataError, match=rf"exited unexpectedly.* at one of 4 images: {first}, {second}, .*; try"):
+        list(Feed(samples, in_order(len(samples), 2), 1, 60))
+
+
+def test_of_many_images_the_first_ten_are_named(folder):
+    split = open_splits("parquet", str(folder), 0.2).train
+    named = Images(split, "RGB", AUGMENTED, seed=5).named([7, 7, *range(12)])
+    names = [f"row {row} of {folder / 'train'}" for row in (7, *range(7), 8, 9)]
+    assert named == f"12 images: {', '.join(names)} and 2 more"
 
 
 def test_starting_to_read_leaves_the_generators_alone(folder):

@@ -72,6 +72,16 @@ def test_above_the_budget_the_run_stops_with_the_list_and_goes_on_with_a_larger_
     assert train(f"--resume={tmp_path / 'run'}", "--data.max_bad=0.5") == 0
 
 
+def test_with_everything_in_memory_all_is_told_before_a_step_is_taken(root, tmp_path, capsys):
+    ask = [*TINY, f"--data.root={root}", "--data.cache=memory"]
+    assert train(*ask, f"--out={tmp_path / 'run'}") == 1
+    captured = capsys.readouterr()
+    assert "of these 44 cannot be read: train/ant/bad-" in captured.out  # what headers show, of the training images
+    assert f"{len(BAD) + 1} of 65 images cannot be read, more than" in captured.err.splitlines()[-1]
+    assert len(rows(tmp_path / "run")) == len(BAD) + 2  # a heading; and the one among the test images
+    assert not (tmp_path / "run" / "checkpoints").exists() or not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
 @pytest.mark.parametrize("kind", ["masks", "boxes"])
 def test_masks_and_boxes_too_are_skipped_alike_by_any_workers_and_after_an_interruption(kind, tmp_path, monkeypatch):
     root = write(kind, tmp_path / "data")

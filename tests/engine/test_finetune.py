@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dsmixer.weights import packaged
 from tests.data.crafted import class_folders
 
 from .shrunken import sha, train
@@ -82,3 +83,14 @@ def test_torchrun_finds_its_run_again_though_the_weights_gave_the_name(begun, fl
     for _ in range(2):
         tune(begun, flowers, tmp_path / "run")
     assert "is finished" in capsys.readouterr().out
+
+
+def test_packaged_weights_are_a_start(flowers, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DSMIXER_WEIGHTS", raising=False)
+    ask = ["--recipe=finetune", f"--data.root={flowers}", "--model.weights=dsm_zepto.cifar10", f"--out={tmp_path}"]
+    assert train(*ask, *SMALL, "--data.image_size=32") == 0
+    assert "drawn afresh: head.fc.weight, head.fc.bias" in capsys.readouterr().out
+    before, after = load_file(packaged()["dsm_zepto.cifar10"]), load_file(tmp_path / "model.safetensors")
+    assert after["head.fc.weight"].shape[0] == 3
+    moved = (after["stem.conv.weight"] - before["stem.conv.weight"].float()).abs().max()
+    assert 0 < moved < 0.01 < before["stem.conv.weight"].abs().max()

@@ -115,8 +115,8 @@ def test_two_quick_ctrl_c_leave_a_good_checkpoint(tmp_path):
     assert_nothing_is_left(child, within=15)
 
 
-@pytest.mark.parametrize(("number", "reason"), [(signal.SIGKILL, "killed|exited"), (signal.SIGSTOP, "timed out")])
-def test_a_dead_or_hung_worker_ends_the_run_naming_the_rows_in_flight(tmp_path, number, reason):
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGKILL, "killed|exited|reset"), (signal.SIGSTOP, "timed out")])
+def test_a_dead_or_hung_worker_ends_the_run_naming_the_images_in_flight(tmp_path, number, reason):
     folder = tmp_path / "run"
     child = Child(
         *SHRUNK, EAGER, f"--out={folder}", "--data.workers=2", "--data.worker_timeout=2", "--optim.epochs=50",
@@ -129,7 +129,7 @@ def test_a_dead_or_hung_worker_ends_the_run_naming_the_rows_in_flight(tmp_path, 
     assert code == 1
     assert time.monotonic() - begin < 10
     assert err.count("\n") == 1
-    assert re.search(rf"reading failed \(.*({reason}).*\) at one of the rows \d+, \d+,", err)
+    assert re.search(rf"reading failed \(.*({reason}).*\) at one of \d+ images: digit \d+, digit \d+,", err)
     assert_nothing_is_left(child)
 
 
@@ -144,7 +144,9 @@ def test_a_worker_whose_death_is_told_amid_a_step_is_named_alike(tmp_path, monke
     assert train(*SHRUNK, f"--out={tmp_path / 'run'}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert re.search(r"reading failed \(DataLoader worker .*Killed\.\) at one of the rows \d+, \d+,", error)
+    assert re.search(
+        r"reading failed \(DataLoader worker .*Killed\.\) at one of \d+ images: digit \d+, digit \d+,", error
+    )
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(reference, tmp_path):

@@ -1,6 +1,8 @@
 """A step that is not finite changes nothing, is written down, and can be done again."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +38,7 @@ def test_the_step_is_captured_with_its_first_bad_module_and_replays(tmp_path, ca
     assert train(*SHORT, f"--out={folder}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    assert "not finite at step 7 (learning rate" in error
+    assert re.search(r"not finite at step 7 \(learning rate [\d.e-]+, \d+ images: digit \d+, .* and \d+ more\)", error)
     captured = folder / "nan-00000007"
     facts = json.loads((captured / "step-0.json").read_text())
     assert f"that of {facts['module']} (dsmixer train --replay {captured})" in error
@@ -45,6 +47,7 @@ def test_the_step_is_captured_with_its_first_bad_module_and_replays(tmp_path, ca
     assert float(facts["losses"][0]) > 0
     assert facts["gradients"]
     assert len(facts["rows"]) == 64
+    assert facts["images"] == [f"digit {row}" for row in facts["rows"]]
 
     tensors, state = Checkpoints(folder / "checkpoints", pytest.fail).load_newest()
     assert state["step"] == 7
@@ -85,6 +88,29 @@ def test_one_more_in_a_row_stops(tmp_path, capsys, poison):
     assert train(f"--resume={tmp_path}", "--run.max_nonfinite=1") == 0  # now there is nothing wrong with the images
 
 
+def test_a_step_that_is_found_late_is_never_saved_and_captured_after_a_resume(tmp_path, capsys, poison, monkeypatch):
+    """As on a GPU, where the losses of three steps are looked at together."""
+    from dsmixer.cli import train as verb
+
+    plan_of, folder = verb.plan_of, tmp_path / "run"
+    poison(40 + 5 + 5)  # the first epoch's, those of its validation, and the first batch of step 22
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "plan_of", lambda *given: replace(plan_of(*given), check_every=3))
+        assert train(*SHRUNK, f"--out={folder}") == 1
+    error = capsys.readouterr().err
+    assert re.search(r"not finite at step 22 \(learning rate [\d.e-]+, \d+ images: digit ", error)
+    assert "Go on from there with --run.check_every 1" in error
+    assert not list(folder.glob("nan-*"))
+    tensors, state = Checkpoints(folder / "checkpoints", pytest.fail).load_newest()
+    assert state["step"] == 20
+    assert finite(tensors)
+
+    poison(5)  # the same batch, the fifth from there
+    assert train(f"--resume={folder}", "--run.check_every=1") == 1
+    assert f"--replay {folder / 'nan-00000022'})" in capsys.readouterr().err
+    assert json.loads((folder / "nan-00000022" / "step-0.json").read_text())["module"].startswith("stem.")
+
+
 def test_of_several_processes_the_one_with_the_bad_image_says_where(tmp_path, capsys):
     folder = tmp_path / "run"
     children = together(2, *SHORT, f"--out={folder}", logs=tmp_path, moments={1: Moment("spoil", 6)})
@@ -115,6 +141,8 @@ def test_steps_of_every_task_are_captured_and_replayed(tmp_path, capsys, monkeyp
     assert train(*options(kind, root), "--optim.epochs=1", f"--out={folder}") == 1
     captured = folder / "nan-00000000"
     facts = json.loads((captured / "step-0.json").read_text())
+    assert f", 2 images: {', '.join(facts['images'])}); the first output" in capsys.readouterr().err
+    assert all((root / name).is_file() for name in facts["images"])
     assert ".stem." in facts["module"]
     assert facts["batch"] == {"masks": "MaskBatch", "boxes": "BoxBatch"}[kind]
     monkeypatch.undo()

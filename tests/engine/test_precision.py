@@ -4,7 +4,6 @@ import csv
 import json
 import signal
 from functools import partialmethod
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,10 +40,9 @@ def tiny(scale=2.0**16):
 
 def take(state, size):
     """A step whose loss is ``size`` times the output's sum."""
-    plan = SimpleNamespace(rate=lambda _: 0.1)
     state.scaler.scale(size * state.model(torch.ones(1, 2)).sum()).backward()
     state.scaler.unscale_(state.optimizer)
-    update(state, plan, Step(0, torch.tensor(True), [], [], [3]))
+    update(state, Step(0, torch.tensor(True), [], [], [3]), lambda step: f"rows {step.rows}")
 
 
 def test_a_gradient_that_overflows_is_skipped_and_scaled_less():
@@ -83,6 +81,18 @@ def test_a_float16_run_resumes_to_the_same_bytes(tmp_path, monkeypatch):
     assert sha(tmp_path / "run") == sha(tmp_path / "whole")
     weights = load_file(tmp_path / "run" / "model.safetensors")
     assert all(tensor.dtype != torch.float16 for tensor in weights.values())  # only the arithmetic is
+
+
+def test_a_bfloat16_run_resumes_to_the_same_bytes_which_are_not_those_of_float32(tmp_path, monkeypatch, plain):
+    short = [*SHORT, "--run.precision=bfloat16"]
+    assert train(*short, f"--out={tmp_path / 'whole'}") == 0
+    interrupt_at(monkeypatch, 8)
+    assert train(*short, f"--out={tmp_path / 'run'}") == 130
+    monkeypatch.undo()
+    assert train(f"--resume={tmp_path / 'run'}") == 0
+    assert sha(tmp_path / "run") == sha(tmp_path / "whole") != sha(plain)
+    weights = load_file(tmp_path / "run" / "model.safetensors")
+    assert all(tensor.dtype != torch.bfloat16 and tensor.isfinite().all() for tensor in weights.values())
 
 
 @pytest.fixture(scope="module")

@@ -103,5 +103,5 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path, caps
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "not finite at step" in error
-    assert "(learning rate 9.98e+29, sample rows [" in error
+    assert "(learning rate 9.98e+29, 32 images: digit " in error
     assert not list((tmp_path / "checkpoints").iterdir())

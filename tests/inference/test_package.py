@@ -13,7 +13,7 @@ import dsmixer
 from dsmixer.backbones.pretrained import read_packaged
 from dsmixer.cli import main
 from dsmixer.inference.package import public
-from dsmixer.weights import default, packaged, read_about, variant_and_tag
+from dsmixer.weights import default, packaged, read_about
 
 from .conftest import ABOUT, COLOR, write_weights
 
@@ -176,15 +176,3 @@ def test_a_file_named_after_another_network_is_refused(tmp_path, monkeypatch):
     write_weights(tmp_path / "dsm_atto.digits.safetensors")
     with pytest.raises(ValueError, match="holds weights of dsm_test; its name must begin with that"):
         read_packaged(VARIANTS)
-
-
-SHIPPED = packaged()
-
-
-@pytest.mark.skipif(not SHIPPED, reason="no weights come with this version yet")
-def test_what_ships_is_small_half_precision_and_has_a_card():
-    for name, path in SHIPPED.items():
-        assert path.stat().st_size <= 12e6
-        assert path.with_suffix(".md").is_file()
-        assert read_about(path).architecture == variant_and_tag(name)[0]
-        assert {tensor.dtype for tensor in load_file(path).values() if tensor.is_floating_point()} == {torch.float16}

@@ -1,4 +1,4 @@
-"""The packaged weights as timm knows them: ``dsm_atto.tiny_imagenet_100`` beside ``dsm_atto``.
+"""The packaged weights as timm knows them: ``dsm_zepto.tiny_imagenet_100`` beside ``dsm_zepto``.
 
 A name without a tag is the network alone, whatever weights are shipped: its stem and its classes do not change with a
 release. A name with a tag has the options its weights were trained with.

@@ -1,11 +1,13 @@
 """A small data set kept decoded: reading an image is then a copy of its pixels."""
 
 import os
+from collections.abc import Iterator
 from functools import partial
 
 from PIL import Image
 
 from dsmixer.data.ahead import ahead
+from dsmixer.data.bad import Bad
 from dsmixer.data.source import Source, machine_memory
 from dsmixer.data.splits import Split, Splits
 
@@ -39,14 +41,25 @@ class InMemory(Source):
             raise ValueError(found)
         return found.copy()
 
+    def bad(self) -> Iterator[Bad]:
+        """What cannot be read."""
+        for row, found in enumerate(self.images):
+            if isinstance(found, str):
+                name = self.name(row)
+                yield name, found.removeprefix(f"{name}: ")
+
 
 def in_memory(splits: Splits, mode: str) -> Splits:
-    """The same splits, decoded; half of the machine's memory may be used for that, shared by their sources."""
+    """The same splits, decoded, and with all that is bad in them.
+
+    Half of the machine's memory may be used for that, shared by their sources.
+    """
     sources = {id(part.source): part.source for part in splits[:3]}
     limit = machine_memory() // 2 // len(sources)
     kept = {key: InMemory(source, mode, limit) for key, source in sources.items()}
     train, val, test = (Split(kept[id(part.source)], part.rows) for part in splits[:3])
-    return splits._replace(train=train, val=val, test=test)
+    bad = dict([*splits.bad, *(found for source in kept.values() for found in source.bad())])
+    return splits._replace(train=train, val=val, test=test, bad=tuple(bad.items()))
 
 
 def _image(source: Source, mode: str, row: int) -> Image.Image | str:

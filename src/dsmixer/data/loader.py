@@ -227,17 +227,16 @@ class Feed:
             yield batch
 
     def failure(self, error: Exception) -> DataError:
-        """What to say of workers that died or hang: the rows of the batches that may be being read, two a worker."""
+        """What to say of workers that died or hang: the images that may be being read, two batches a worker."""
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         return DataError(
-            f"reading failed ({reason}) at one of the rows {self._in_flight()}; try --data.workers 0, and if it hung, "
-            "a larger --data.worker_timeout"
+            f"reading failed ({reason}) at one of {self.images.named(self._in_flight())}; try --data.workers 0, and if "
+            "it hung, a larger --data.worker_timeout"
         )
 
-    def _in_flight(self) -> str:
+    def _in_flight(self) -> Iterator[int]:
         ahead = islice(self.plan, self.number, self.number + max(1, 2 * self.loader.num_workers))
-        rows = [self.images.row(position) for keys in ahead for _, position in keys]
-        return ", ".join(map(str, rows[:64])) + (f" and {len(rows) - 64} more" if len(rows) > 64 else "")
+        return (self.images.row(position) for keys in ahead for _, position in keys)
 
 
 def in_order(count: int, batch_size: int, rank: int = 0, world: int = 1) -> list[list[Key]]:

@@ -1,7 +1,7 @@
 """What a split of any kind becomes in training and evaluation: a batch at once, whatever cannot be read in it."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from dsmixer.data.splits import Split
 # its images once more, augmented anew.
 Key = tuple[int, int]
 TRIES = 16  # images that are tried in place of one that cannot be read
+NAMED = 10  # images of a batch that a message names
 B = TypeVar("B")
 
 
@@ -51,6 +52,13 @@ class Samples(Dataset, Generic[B]):
     def row(self, position: int) -> int:
         """The row of the source at a position of the split, or beyond it."""
         return int(self.split.rows[position % len(self.split.rows)])
+
+    def named(self, rows: Iterable[int]) -> str:
+        """How many images lie in these rows, each counted once, and what a person calls the first of them."""
+        different = list(dict.fromkeys(rows))
+        names = ", ".join(self.split.source.name(row) for row in different[:NAMED])
+        more = f" and {len(different) - NAMED:,} more" if len(different) > NAMED else ""
+        return f"{len(different):,} image{'s' * (len(different) != 1)}: {names}{more}"
 
     def __getitems__(self, keys: list[Key]) -> B:
         """A whole batch at once: the generators are put back once, not after every sample."""

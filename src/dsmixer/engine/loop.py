@@ -76,6 +76,7 @@ def fit(
     val: Iterable[Batch],
     save: Callable[[], None],
     capture: Callable[["Step"], str],
+    named: Callable[[list[int]], str],
     console: Console,
     interrupt: Interrupt,
     device: torch.device,
@@ -83,9 +84,10 @@ def fit(
     """Train from ``state.step`` to the end of the plan, evaluating and saving after every epoch.
 
     Raises ``Interrupted`` after saving when a signal came, ``TrainingError`` at a loss that is not finite. ``capture``
-    writes down such a step and returns what it found. Of several processes each runs this, and all agree on when to
-    save, stop and skip.
+    writes down such a step and returns what it found; ``named`` says which images lie in some rows. Of several
+    processes each runs this, and all agree on when to save, stop and skip.
     """
+    told = partial(described, plan, named)
     pending: list[Step] = []
     saved = time.monotonic()
     judge = partial(evaluate, state.judged, task, val, plan, device=device, interrupt=interrupt, group=state.group)
@@ -95,7 +97,7 @@ def fit(
         late = time.monotonic() - saved > plan.save_every_seconds
         stop, late = state.group.highest(interrupt.signal, late)
         if pending and (epoch_over or late or stop or state.step % plan.check_every == 0):
-            stop_unless_finite(pending, plan, state.group)
+            stop_unless_finite(pending, state.group, told)
         if epoch_over:
             try:
                 close_epoch(state, plan, judge(), task)
@@ -114,11 +116,11 @@ def fit(
         step = train_step(state, task, plan, batches, device)
         if plan.check_every > 1:  # reading a loss waits for a GPU: look later, and take the step now
             pending.append(step._replace(batches=[]))
-            update(state, plan, step)
+            update(state, step, told)
         elif state.group.every(bool(step.finite)):
-            update(state, plan, step)
+            update(state, step, told)
         else:
-            skip(state, plan, step, capture, console)
+            skip(state, plan, step, capture, console, told)
         state.step += 1
         state.seconds += time.perf_counter() - begin
         if console.wants_news() and state.step % plan.check_every == 0:
@@ -161,8 +163,8 @@ def train_step(state: TrainState, task: Task, plan: Plan, batches: Iterator[Batc
     return step._replace(finite=finite)
 
 
-def update(state: TrainState, plan: Plan, step: Step) -> None:
-    """Take the step: weights, their average, and what is shown of it."""
+def update(state: TrainState, step: Step, told: Callable[[Step], str]) -> None:
+    """Take the step: weights, their average, and what is shown of it; ``TrainingError`` where float16 cannot."""
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.optimizer.zero_grad()
@@ -173,17 +175,24 @@ def update(state: TrainState, plan: Plan, step: Step) -> None:
     state.skipped = 0
     if state.scaler.is_enabled() and state.scaler.get_scale() < 1:
         raise TrainingError(
-            f"the gradient overflows float16 even unscaled at step {step.number} ({described(plan, step)}); the last "
+            f"the gradient overflows float16 even unscaled at step {step.number} ({told(step)}); the last "
             "checkpoint is from before. Start again with --run.precision bfloat16 or float32"
         )
 
 
-def skip(state: TrainState, plan: Plan, step: Step, capture: Callable[[Step], str], console: Console) -> None:
+def skip(
+    state: TrainState,
+    plan: Plan,
+    step: Step,
+    capture: Callable[[Step], str],
+    console: Console,
+    told: Callable[[Step], str],
+) -> None:
     """Leave the weights as they are; ``TrainingError`` if that was done ``plan.max_nonfinite`` times in a row."""
     state.optimizer.zero_grad()
     state.skipped += 1
     found = f"; {capture(step)}" if state.skipped == 1 else ""
-    what = f"loss or gradient is not finite at step {step.number} ({described(plan, step)}){found}"
+    what = f"loss or gradient is not finite at step {step.number} ({told(step)}){found}"
     if state.skipped <= plan.max_nonfinite:
         console.warn(f"{what}; the step is skipped")
         return
@@ -193,23 +202,23 @@ def skip(state: TrainState, plan: Plan, step: Step, capture: Callable[[Step], st
     )
 
 
-def stop_unless_finite(pending: list[Step], plan: Plan, group: Group) -> None:
+def stop_unless_finite(pending: list[Step], group: Group, told: Callable[[Step], str]) -> None:
     """Look at the steps since the last look; nothing was saved in between, so the last checkpoint is a good one."""
     flags = torch.stack([step.finite for step in pending]).tolist()
     bad = group.highest(*(not finite for finite in flags))
     if any(bad):
         step = pending[bad.index(1)]
         raise TrainingError(
-            f"loss or gradient is not finite at step {step.number} ({described(plan, step)}); the last checkpoint is "
+            f"loss or gradient is not finite at step {step.number} ({told(step)}); the last checkpoint is "
             "from before. Go on from there with --run.check_every 1 to write down the step when it comes again, and "
             "where it began"
         )
     pending.clear()
 
 
-def described(plan: Plan, step: Step) -> str:
-    """A step's learning rate and the rows it saw."""
-    return f"learning rate {plan.rate(step.number):.3g}, sample rows {step.rows}"
+def described(plan: Plan, named: Callable[[list[int]], str], step: Step) -> str:
+    """A step's learning rate and the images it saw."""
+    return f"learning rate {plan.rate(step.number):.3g}, {named(step.rows)}"
 
 
 @torch.inference_mode()

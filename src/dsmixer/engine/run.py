@@ -88,6 +88,7 @@ class Run:
                         val=self._feed(self.val),
                         save=save,
                         capture=self._capture,
+                        named=self.train.named,
                         console=console,
                         interrupt=interrupt,
                         device=self.device,
@@ -117,6 +118,7 @@ class Run:
         folder = self.folder / f"nan-{step.number:08d}"
         findings = diagnose(self.state.model, self.task, step.batches, self.plan, step.number, self.group.rank)
         facts = {"step": step.number, "learning_rate": self.plan.rate(step.number), "rows": step.rows}
+        facts["images"] = [self.train.split.source.name(row) for row in step.rows]
         capture(folder, self.state.model, step.batches, facts, findings, self.group)
         rank, world = self.group.rank, self.group.world
         first = world - self.group.highest(0 if is_finite(findings) else world - rank)[0]  # whose inputs are to blame

@@ -27,7 +27,7 @@ def load(
 
     Args:
         weights: a run folder, a .safetensors file that `dsmixer train` wrote, the name of packaged weights such as
-            ``"dsm_atto.tiny_imagenet_100"``; nothing for the packaged default.
+            ``"dsm_zepto.tiny_imagenet_100"``; nothing for the packaged default.
         device: ``"auto"`` takes a GPU where there is one; or ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         precision: ``"auto"`` is bfloat16 where the hardware multiplies it; or ``"float32"``, ``"bfloat16"``,
             ``"float16"``.

@@ -12,7 +12,7 @@ __all__ = ["About", "default", "find", "packaged", "read_about", "variant_and_ta
 
 
 def packaged() -> dict[str, Path]:
-    """The files by name, such as ``dsm_atto.tiny_imagenet_100`` or, with a head, ``dsm_atto-fcos.bccd``.
+    """The files by name, such as ``dsm_zepto.tiny_imagenet_100`` or, with a head, ``dsm_zepto-fcos.bccd``.
 
     DSMIXER_WEIGHTS names another folder of them.
     """
@@ -21,7 +21,7 @@ def packaged() -> dict[str, Path]:
 
 
 def variant_and_tag(name: str) -> tuple[str, str]:
-    """``("dsm_atto", "tiny_imagenet_100")``."""
+    """``("dsm_zepto", "tiny_imagenet_100")``."""
     variant, _, tag = name.partition(".")
     return variant, tag
 

@@ -48,7 +48,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         test=Images(splits.test, mode, plain, seed),
         classes=splits.classes,
         images=splits.images,
-        bad=(),
+        bad=splits.bad,
         order=None,
         about={
             "architecture": config.model.name,
