@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code. A mistake of the user is one line on standard error and 2."""
     arguments = sys.argv[1:] if argv is None else argv
     verb = arguments[0] if arguments else "--help"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # files have names that its encoding may lack
+        sys.stdout.reconfigure(errors="backslashreplace")
     if verb in ("-h", "--help", "help"):
         print(help_text())
         return 0
