@@ -12,6 +12,7 @@ from dsmixer.cli import main
 from dsmixer.data.bad import DataError
 from dsmixer.data.splits import open_splits
 
+from ..data.crafted import class_folders
 from ..engine.shrunken import SHRUNK, train
 from .conftest import COLOR, write_weights
 
@@ -63,6 +64,22 @@ def test_from_python_a_split_is_carved_as_the_run_did_it(run, tmp_path):
     assert beside.evaluate("digits", split="val")["images"] == 719
     (tmp_path / "config.yaml").unlink()
     assert alone.evaluate("digits", split="val")["images"] == 143
+
+
+def test_a_run_that_may_look_outside_is_evaluated_there_too(tmp_path, capsys):
+    (tmp_path / "list").mkdir()
+    lines = [f"../{name}/{name}-{number}.png,{name}" for name in ("ant", "moths") for number in range(4)]
+    class_folders(tmp_path, {"ant": 4, "moths": 4})
+    (tmp_path / "list" / "all.csv").write_text("path,label\n" + "\n".join(lines))
+    root, weights = tmp_path / "list" / "all.csv", tmp_path / "m.safetensors"
+    write_weights(weights, class_names=["ant", "moths"], **COLOR)
+    asked = ["evaluate", str(weights), f"--out={tmp_path / 'out'}", "--overwrite"]
+    assert main([*asked, f"--data.root={root}"]) == 1
+    assert "leads outside" in capsys.readouterr().err
+    assert main([*asked, f"--data.root={root}", "--data.allow_outside=true"]) == 0
+    (tmp_path / "config.yaml").write_text(f"data: {{root: {root}, allow_outside: true}}\n")  # as a run leaves it
+    assert main(asked) == 0
+    assert dsmixer.load(weights).evaluate(root)["images"] == 2
 
 
 def test_the_folder_holds_what_was_promised(evaluated):

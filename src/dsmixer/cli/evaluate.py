@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # which images, and how masks are to be read; the rest the weights say
 ASKED = {
-    "data": ("name", "root", "val_fraction", "workers", "worker_timeout", "max_bad"),
+    "data": ("name", "root", "val_fraction", "allow_outside", "workers", "worker_timeout", "max_bad"),
     "masks": MASK_CODING,
 }
 VIEWS = ("window", "stride", "scales", "flip")
@@ -138,7 +138,7 @@ def _classes(model: Any, config: Config, settings: EvaluateConfig, told: Told) -
     from dsmixer.inference.evaluate import draw, evaluate, open_split, pixels
 
     data = config.data
-    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction, data.allow_outside)
     for note in notes:
         print(note)
     passes, bad = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}, told(images)

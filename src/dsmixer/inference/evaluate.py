@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from dsmixer.inference.classifier import Classifier
 
 
-def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, int, tuple[str, ...]]:
+def open_split(
+    name: str, root: str | None, split: str, val_fraction: float, allow_outside: bool = DataConfig.allow_outside
+) -> tuple[Split, int, tuple[str, ...]]:
     """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``); images of all; what was found."""
     if split not in ("train", "val", "test", "all"):
         raise ValueError(f"split is {split!r}, expected train, val, test or all")
-    splits = open_splits(name, root, val_fraction)
+    splits = open_splits(name, root, val_fraction, allow_outside)
     if split != "all":
         return getattr(splits, split), splits.images, splits.notes
     if splits.train.source is not splits.test.source or splits.train.source is not splits.val.source:
