@@ -91,9 +91,12 @@ class Checkpoints:
         # damaged ones that a resume stepped over are later than this step, and go too
         self._prune(keep={*[known for known in self.steps() if known <= step][:2], best})
 
-    def check_room(self, tensors: dict[str, Tensor]) -> None:
-        """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written."""
-        needed = 4 * sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    def check_room(self, size: int) -> None:
+        """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written.
+
+        ``size`` is that of one, in bytes.
+        """
+        needed = 4 * size
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             self.warn(f"the checkpoints in {self.folder} will need {needed:,} bytes, and {free:,} are free")

@@ -60,7 +60,7 @@ class Run:
             self._resume(checkpoints, hardware, console)
         if self.group.is_main:
             self.bad.add(self.bad_before)
-        checkpoints.check_room(self.state.pack()[0])
+        checkpoints.check_room(self.state.size())
         board = TensorBoard(self.folder / "tensorboard", self.state.step, console) if self.group.is_main else None
         logged = len(self.state.history)
 
