@@ -97,7 +97,10 @@ def test_a_damaged_one_does_not_outlive_the_next_save(saved):
 def test_a_full_disk_leaves_the_last_checkpoint_and_no_debris(saved):
     checkpoints, _ = saved
     before = {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()}
-    message = r"^no room to save .*step-00000040.safetensors: it needs [\d,]+ bytes, [\d,]+ are free"
+    message = (
+        r"^no room to save .*step-00000040.safetensors: it needs [\d,]+ bytes, [\d,]+ are free \(File too large\); "
+        r"the checkpoint before it is intact$"
+    )
     with files_limited_to(BYTES // 2), pytest.raises(CheckpointError, match=message):
         checkpoints.save(40, *state(40), best=10)
     assert {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()} == before
@@ -112,6 +115,12 @@ def test_too_little_room_is_said_before_it_is_needed(saved, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     checkpoints.check_room(BYTES)
     assert f"will need {4 * BYTES:,} bytes, and {4 * BYTES - 1:,} are free" in warnings[0]
+
+
+def test_a_disk_too_full_for_the_first_checkpoint_does_not_praise_the_one_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path, pytest.fail)
+    with files_limited_to(BYTES // 2), pytest.raises(CheckpointError, match=r"are free \(File too large\)$"):
+        checkpoints.save(10, *state(10), best=None)
 
 
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
