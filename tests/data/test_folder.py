@@ -69,6 +69,12 @@ def test_class_folders_alone_are_carved_always_alike(tmp_path):
     assert all((a.rows == b.rows).all() for a, b in zip(splits[:3], again[:3], strict=True))
 
 
+def test_nothing_left_to_train_on_is_explained(tmp_path):
+    class_folders(tmp_path, {"ant": 2, "bee": 2})
+    with pytest.raises(ValueError, match="has no train images left; with more images a class, or a smaller data.val"):
+        open_splits("auto", str(tmp_path), 0.9)
+
+
 def test_a_class_may_be_called_train(tmp_path):
     class_folders(tmp_path, {"bus": 3, "train": 3})
     assert open_data("auto", str(tmp_path))[0]["train"].classes == ["bus", "train"]

@@ -46,6 +46,13 @@ def test_what_chooses_the_best():
     assert make().slack({"accuracy": 0.5}) == 0
 
 
+def test_a_process_that_could_read_none_of_its_images_leaves_the_others_theirs():
+    task, other = make(), make()
+    other.update(nn.Identity(), batch([[9.0, 0, 0], [9.0, 0, 0]], [0, 1]))
+    task.merge(lambda mine: [mine, torch.cat(other.seen, 1) if len(mine) == 4 else torch.tensor([[other.loss_sum]])])
+    assert task.compute() == pytest.approx(other.compute())
+
+
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_pictures_and_lines_for_any_number_of_classes(tmp_path, classes):
     task = make(classes)

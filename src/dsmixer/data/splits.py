@@ -53,7 +53,7 @@ class Splits(NamedTuple, Generic[S]):
 def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Positions (kept, held back): ``fraction`` of every class with at least two members; always the same ones."""
     random = np.random.Generator(np.random.Philox(seed))
-    held = []
+    held = [np.empty(0, np.int64)]
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         count = max(1, round(fraction * len(members))) if len(members) > 1 else 0
@@ -169,7 +169,10 @@ def _remarks(splits: Splits, root: str) -> list[str]:
     for split in ("train", "val", "test"):
         part: Split = getattr(splits, split)
         if not len(part.rows):
-            raise ValueError(f"{root} has no {split} images; with more images a class, or a larger data.val_fraction?")
+            change = "smaller" if split == "train" else "larger"
+            raise ValueError(
+                f"{root} has no {split} images left; with more images a class, or a {change} data.val_fraction?"
+            )
         absent = np.flatnonzero(np.bincount(part.source.labels[part.rows], minlength=len(splits.classes)) == 0)
         if len(absent):
             few = ", ".join(splits.classes[label] for label in absent[:5]) + (", ..." if len(absent) > 5 else "")
