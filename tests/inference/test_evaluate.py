@@ -136,6 +136,23 @@ def test_images_in_no_splits_are_evaluated_all(tmp_path_factory, folder, weights
         model.evaluate(folder, split="all")
 
 
+def test_what_only_training_needs_is_not_asked_for(tmp_path_factory):
+    """One class, one image a class, no train: the weights know the classes."""
+    root = tmp_path_factory.mktemp("few")
+    model = dsmixer.load(write_weights(root / "m.safetensors", class_names=["ant", "bee", "moths"], **COLOR))
+    one, few, only = (class_folders(root / name / part, counts) for name, part, counts in (
+        ("one", "", {"bee": 4}), ("few", "", {"moths": 1, "ant": 1}), ("only", "val", {"moths": 2, "bee": 1})
+    ))  # fmt: skip
+    for folder, split, support in (
+        (one, "all", [0, 4, 0]), (one, "test", [0, 1, 0]), (few, "all", [1, 0, 1]), (only.parent, "test", [0, 1, 2])
+    ):  # fmt: skip
+        assert [row["support"] for row in model.evaluate(folder, split=split)["per_class"]] == support
+    with pytest.raises(ValueError, match="few has no val images; choose another split"):
+        model.evaluate(few, split="val")
+    with pytest.raises(ValueError, match="only has no train images; choose another split"):
+        model.evaluate(only.parent, split="train")
+
+
 def test_a_size_the_network_refuses_is_said_on_its_line(folder, tmp_path, capsys):
     vit = {"img_size": 16, "patch_size": 8, "depth": 1, "embed_dim": 24, "num_heads": 1}
     names = {"class_names": ["a", "bb", "ccc"], "image_size": 16, **COLOR}
