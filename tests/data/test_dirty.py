@@ -87,7 +87,7 @@ def dirty(tmp_path):
 def read(split, workers, start=0, bad=None):
     images = Images(split, "RGB", AUGMENTED, seed=5, replace=True)
     batches = CountedBatches(len(images), 4, batches_per_epoch=len(images) // 4, epochs=3, seed=5, start=start)
-    return list(Feed(images, batches, workers, 60, bad or BadFiles(None, 1, 30, lambda _: None)))
+    return list(Feed(images, batches, workers, 60, BadFiles(None, 1, 30, lambda _: None) if bad is None else bad))
 
 
 def test_a_bad_training_image_is_replaced_by_one_of_its_class_whoever_reads_it(dirty):
