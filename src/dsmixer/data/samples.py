@@ -74,9 +74,7 @@ class Samples(Dataset, Generic[B]):
                 name = self.split.source.name(candidate)
                 bad.append((name, str(error).removeprefix(f"{name}: ")))
         if self.replace:
-            raise ValueError(
-                f"no readable image {self.alike(row)[1]}, and none for it: {'; '.join(map(': '.join, bad))}"
-            )
+            raise ValueError(f"no readable image {self.alike(row)[1]}: {'; '.join(map(': '.join, bad))}")
         return row, None
 
     def _replacements(self, key: Key, row: int) -> Iterator[int]:
