@@ -1,5 +1,6 @@
 """A mistake is answered in one sentence with exit code 2, before anything slow is imported."""
 
+import errno
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 from dsmixer.cli import main
+
+from ..inference.conftest import write_header
 
 DIGITS = ["train", "--recipe", "digits"]
 
@@ -29,6 +32,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "target.yaml").write_text("model: {_target_: os.system, name: dsm_test}")
     header = json.dumps({"__metadata__": {"architecture": "dsm_atto"}}).encode()
     (tmp_path / "atto.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    write_header(tmp_path / "whole.safetensors")
     (tmp_path / "broken.safetensors").write_bytes(b"\xff" * 20)
     (tmp_path / "pickled.pth").write_bytes(b"\x80\x04")
     (tmp_path / "coco" / "annotations").mkdir(parents=True)
@@ -88,7 +92,9 @@ TABLE = [
     ([*DIGITS, "--out", "full"], "full is not empty, and not the folder of a run"),
     ([*DIGITS, "--out", "full", "--overwrite"], "full is not empty, and not the folder of a run"),
     ([*DIGITS, "--out", "run"], "--resume run"),
-    ([*DIGITS, "--out", "bad.yaml"], "is a file"),
+    ([*DIGITS, "--out", "bad.yaml"], "--out bad.yaml is a file"),
+    ([*DIGITS, "--out", "bad.yaml/run"], "--out bad.yaml/run lies in bad.yaml, which is a file; give a folder"),
+    (["evaluate", "whole.safetensors", "--data.name=digits", "--out", "bad.yaml/x/y"], "lies in bad.yaml, which is a"),
     ([*DIGITS, "--model.weights=gone.safetensors"], "model.weights: gone.safetensors does not exist"),
     ([*DIGITS, "--model.weights=pickled.pth"], "model.weights: pickled.pth is no .safetensors file"),
     (["train", "--recipe", "finetune", "--data.root", "full"], "say which weights to take the name from"),
@@ -146,6 +152,25 @@ def test_mistakes_that_only_the_libraries_can_find(here, capsys, arguments, mess
     assert error.count("\n") == 1
     assert message in error
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("verb", [DIGITS, ["evaluate", "whole.safetensors", "--data.name=digits"]])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_built(here, capsys, monkeypatch, verb):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # to root, all are open
+    assert main([*verb, "--out=full/new"]) == 2
+    assert capsys.readouterr().err.endswith("there is no permission to write in full\n")
+    (here / "runs").write_text("in the way")
+    assert main(verb) == 2
+    assert "-001 cannot be made (Not a directory); give a folder with --out DIR" in capsys.readouterr().err
+
+
+def test_what_the_system_refuses_later_is_one_sentence_too(here, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "somewhere")
+
+    monkeypatch.setattr("dsmixer.cli.train.empty_folder", full)
+    assert main([*DIGITS, "--out=new"]) == 1
+    assert capsys.readouterr().err == "dsmixer: error: somewhere: No space left on device\n"
 
 
 def test_no_mistake_above_and_no_help_imports_torch(here):

@@ -87,7 +87,7 @@ def dirty(tmp_path):
 def read(split, workers, start=0, bad=None):
     images = Images(split, "RGB", AUGMENTED, seed=5, replace=True)
     batches = CountedBatches(len(images), 4, batches_per_epoch=len(images) // 4, epochs=3, seed=5, start=start)
-    return list(Feed(images, batches, workers, 60, bad or BadFiles(None, 1, 30, lambda _: None)))
+    return list(Feed(images, batches, workers, 60, BadFiles(None, 1, 30, lambda _: None) if bad is None else bad))
 
 
 def test_a_bad_training_image_is_replaced_by_one_of_its_class_whoever_reads_it(dirty):
@@ -119,12 +119,25 @@ def test_an_evaluation_leaves_bad_images_out_and_counts_them(dirty):
         list(Feed(images, in_order(6, 4), 0, 0))
 
 
-def test_a_class_without_a_readable_image_stops(tmp_path):
+def test_a_class_without_a_readable_image_is_listed_and_replaced_by_another(tmp_path):
+    class_folders(tmp_path / "train", {"ant": 1, "moths": 9})
+    class_folders(tmp_path / "val", {"moths": 1})
+    (tmp_path / "train" / "ant" / "ant-0.png").write_bytes(b"")
+    split, bad = open_splits("auto", str(tmp_path), 0.2).train, BadFiles(tmp_path / "bad.csv", 0.2, 11, str)
+    here, other = read(split, workers=0, bad=bad), read(split, workers=2)
+    assert (tmp_path / "bad.csv").read_text().splitlines()[1:] == ["train/ant/ant-0.png,empty"]
+    assert all((batch.targets == 1).all() for batch in here)
+    assert [batch.rows.tolist() for batch in here] == [batch.rows.tolist() for batch in other]
+    with pytest.raises(DataError, match=r"1 of 11 images cannot be read, more than data.max_bad 0.05 allows"):
+        read(split, workers=0, bad=BadFiles(None, 0.05, 11, str))
+
+
+def test_a_split_without_a_readable_image_stops(tmp_path):
     class_folders(tmp_path / "train", {"ant": 4, "moths": 4})
     class_folders(tmp_path / "val", {"ant": 1})
-    for path in (tmp_path / "train" / "ant").iterdir():
+    for path in (tmp_path / "train").glob("*/*"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"no readable image of the class ant: train/ant/ant-\d.png: empty; "):
+    with pytest.raises(DataError, match=r"no readable image of the class \w+: train/\w+/"):
         read(open_splits("auto", str(tmp_path), 0.5).train, workers=0)
 
 

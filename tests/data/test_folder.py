@@ -69,6 +69,12 @@ def test_class_folders_alone_are_carved_always_alike(tmp_path):
     assert all((a.rows == b.rows).all() for a, b in zip(splits[:3], again[:3], strict=True))
 
 
+def test_nothing_left_to_train_on_is_explained(tmp_path):
+    class_folders(tmp_path, {"ant": 2, "bee": 2})
+    with pytest.raises(ValueError, match=r"has no train images left; .*, or a smaller data.val_fraction"):
+        open_splits("auto", str(tmp_path), 0.9)
+
+
 def test_a_class_may_be_called_train(tmp_path):
     class_folders(tmp_path, {"bus": 3, "train": 3})
     assert open_data("auto", str(tmp_path))[0]["train"].classes == ["bus", "train"]
@@ -167,6 +173,12 @@ def test_images_without_class_folders_and_a_single_class_are_explained(tmp_path)
     with pytest.raises(ValueError, match="3 images, but no class folders"):
         recognize(str(tmp_path / "ant"))
     with pytest.raises(ValueError, match="has only the class 'ant'; at least two are needed"):
+        open_splits("auto", str(tmp_path), 0.2)
+
+
+def test_images_in_splits_without_class_folders_are_no_classes(tmp_path):
+    class_folders(tmp_path, {"train": 3, "val": 3})
+    with pytest.raises(ValueError, match=r"has no class folders in train, val; train/CLASS/ is expected"):
         open_splits("auto", str(tmp_path), 0.2)
 
 

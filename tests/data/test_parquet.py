@@ -70,6 +70,18 @@ def test_a_validation_split_of_its_own_is_used(folder, write):
     assert (len(splits.train.rows), len(splits.val.rows), len(splits.test.rows)) == (32, 8, 3)
 
 
+def test_a_split_whose_labels_are_kept_back_is_left_out(folder, write):
+    """As ImageNet-1k's test; then what is called validation is the held-out one."""
+    write(folder / "validation.parquet", ["a", "bb"], [0, 1, 1])
+    write(folder / "test.parquet", ["a", "bb"], [-1] * 4)
+    splits = open_splits("parquet", str(folder), 0.2)
+    assert (len(splits.train.rows), len(splits.val.rows), len(splits.test.rows)) == (32, 8, 3)
+    assert "test has no labels, all are -1: left out" in splits.notes
+    write(folder / "test.parquet", ["a", "bb"], [-1, 0])
+    with pytest.raises(ValueError, match="has label -1, but names only 2 classes"):
+        open_parquet(str(folder))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, to_safetensors, write_atomically
+from dsmixer.engine.optimizer import AveragedWeights, make_optimizer
+from dsmixer.engine.state import TrainState
 
 BYTES = 40_000
 
@@ -95,7 +97,10 @@ def test_a_damaged_one_does_not_outlive_the_next_save(saved):
 def test_a_full_disk_leaves_the_last_checkpoint_and_no_debris(saved):
     checkpoints, _ = saved
     before = {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()}
-    message = r"^no room to save .*step-00000040.safetensors: it needs [\d,]+ bytes, [\d,]+ are free"
+    message = (
+        r"^no room to save .*step-00000040.safetensors: it needs [\d,]+ bytes, [\d,]+ are free \(File too large\); "
+        r"the checkpoint before it is intact$"
+    )
     with files_limited_to(BYTES // 2), pytest.raises(CheckpointError, match=message):
         checkpoints.save(40, *state(40), best=10)
     assert {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()} == before
@@ -104,12 +109,33 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_debris(saved):
 
 def test_too_little_room_is_said_before_it_is_needed(saved, monkeypatch):
     checkpoints, warnings = saved
-    checkpoints.check_room(state(0)[0])
+    checkpoints.check_room(BYTES)
     assert warnings == []
     usage = shutil.disk_usage(checkpoints.folder)._replace(free=4 * BYTES - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    checkpoints.check_room(state(0)[0])
+    checkpoints.check_room(BYTES)
     assert f"will need {4 * BYTES:,} bytes, and {4 * BYTES - 1:,} are free" in warnings[0]
+
+
+def test_a_disk_too_full_for_the_first_checkpoint_does_not_praise_the_one_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path, pytest.fail)
+    with files_limited_to(BYTES // 2), pytest.raises(CheckpointError, match=r"are free \(File too large\)$"):
+        checkpoints.save(10, *state(10), best=None)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_the_room_announced_before_the_first_step_is_that_of_the_first_checkpoint(tmp_path, name):
+    model = torch.nn.Sequential(torch.nn.Linear(150, 300), torch.nn.Linear(300, 9))
+    model[0].bias.requires_grad_(False)
+    optimizer = make_optimizer(model, name, 1e-3, 0.05, None)
+    state = TrainState(model, optimizer, AveragedWeights(model, 0.9))
+    announced = state.size()
+    model(torch.rand(4, 150)).sum().backward()
+    optimizer.step()
+    Checkpoints(tmp_path, pytest.fail).save(1, *state.pack(), best=1)
+    written = (tmp_path / "step-00000001.safetensors").stat().st_size
+    assert announced == pytest.approx(written, rel=0.01)  # which has a header, too
+    assert state.size() == pytest.approx(written, rel=0.01)
 
 
 def test_strays_of_a_killed_save_are_removed_at_the_next_start(saved):

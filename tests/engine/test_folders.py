@@ -1,6 +1,7 @@
 """Training on a folder of images, from the command line to the weights."""
 
 import json
+import math
 
 from safetensors import safe_open
 
@@ -31,3 +32,12 @@ def test_class_folders_are_trained_on_and_their_names_travel_with_the_weights(tm
     with safe_open(tmp_path / "run" / "model.safetensors", "pt") as file:
         assert json.loads(file.metadata()["class_names"]) == ["ant", "moths"]
     assert json.loads((tmp_path / "run" / "result.json").read_text())["data"] == "data"
+
+
+def test_without_a_score_that_is_a_number_the_last_weights_are_delivered(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dsmixer.tasks.classification.Classification.score", lambda *_: math.nan)
+    root = class_folders(tmp_path / "data", {"ant": 20, "moths": 20})
+    assert train(*TINY, f"--data.root={root}", f"--out={tmp_path / 'run'}") == 0
+    assert "no epoch has a score that is a number; delivering the last weights" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["best_epoch"] == 2
+    assert (tmp_path / "run" / "model.safetensors").exists()

@@ -1,5 +1,6 @@
 """A step that is not finite changes nothing, is written down, and can be done again."""
 
+import csv
 import json
 import re
 from dataclasses import replace
@@ -14,9 +15,11 @@ from dsmixer.data.masks.batches import MaskBatch, MaskedImages
 from dsmixer.engine.checkpoint import Checkpoints, to_safetensors
 from dsmixer.engine.nonfinite import kinds, tensors_in
 
+from ..data.crafted import class_folders
 from .dense import options, write
 from .nursery import Moment, spoil, together
 from .shrunken import EAGER, SHRUNK, train
+from .test_folders import TINY
 
 SHORT = [*SHRUNK, EAGER, "--optim.epochs=1"]
 
@@ -77,6 +80,17 @@ def test_up_to_max_nonfinite_steps_in_a_row_are_skipped(tmp_path, capsys, poison
     assert finite(load_file(folder / "model.safetensors"))
     assert "train loss nan" not in captured.out
     assert sorted(path.name for path in folder.glob("nan-*")) == ["nan-00000002", "nan-00000005", "nan-00000007"]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_an_epoch_of_which_every_step_was_skipped_has_no_numbers_of_training(tmp_path, poison, epoch):
+    root, out = class_folders(tmp_path / "data", {"ant": 20, "moths": 20}), tmp_path / "run"
+    poison(*((1, 2, 3) if epoch == 1 else (5, 6, 7)))  # three steps an epoch, then a batch of validation
+    assert train(*TINY, f"--data.root={root}", f"--out={out}", "--run.max_nonfinite=3") == 0
+    rows = list(csv.DictReader((out / "metrics.csv").read_text().splitlines()))
+    assert [row["train_loss"] == "" for row in rows] == [epoch == 1, epoch == 2]
+    assert all(row["val_loss"] for row in rows)
+    assert (out / "curves.png").stat().st_size > 1000
 
 
 def test_one_more_in_a_row_stops(tmp_path, capsys, poison):

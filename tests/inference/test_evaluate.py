@@ -12,6 +12,7 @@ from dsmixer.cli import main
 from dsmixer.data.bad import DataError
 from dsmixer.data.splits import open_splits
 
+from ..data.crafted import class_folders
 from ..engine.shrunken import SHRUNK, train
 from .conftest import COLOR, write_weights
 
@@ -63,6 +64,22 @@ def test_from_python_a_split_is_carved_as_the_run_did_it(run, tmp_path):
     assert beside.evaluate("digits", split="val")["images"] == 719
     (tmp_path / "config.yaml").unlink()
     assert alone.evaluate("digits", split="val")["images"] == 143
+
+
+def test_a_run_that_may_look_outside_is_evaluated_there_too(tmp_path, capsys):
+    (tmp_path / "list").mkdir()
+    lines = [f"../{name}/{name}-{number}.png,{name}" for name in ("ant", "moths") for number in range(4)]
+    class_folders(tmp_path, {"ant": 4, "moths": 4})
+    (tmp_path / "list" / "all.csv").write_text("path,label\n" + "\n".join(lines))
+    root, weights = tmp_path / "list" / "all.csv", tmp_path / "m.safetensors"
+    write_weights(weights, class_names=["ant", "moths"], **COLOR)
+    asked = ["evaluate", str(weights), f"--out={tmp_path / 'out'}", "--overwrite"]
+    assert main([*asked, f"--data.root={root}"]) == 1
+    assert "leads outside" in capsys.readouterr().err
+    assert main([*asked, f"--data.root={root}", "--data.allow_outside=true"]) == 0
+    (tmp_path / "config.yaml").write_text(f"data: {{root: {root}, allow_outside: true}}\n")  # as a run leaves it
+    assert main(asked) == 0
+    assert dsmixer.load(weights).evaluate(root)["images"] == 2
 
 
 def test_the_folder_holds_what_was_promised(evaluated):
@@ -117,6 +134,23 @@ def test_images_in_no_splits_are_evaluated_all(tmp_path_factory, folder, weights
     assert dsmixer.load(weights).evaluate("digits", split="all")["images"] == 1797
     with pytest.raises(ValueError, match="is split already; choose train, val or test"):
         model.evaluate(folder, split="all")
+
+
+def test_what_only_training_needs_is_not_asked_for(tmp_path_factory):
+    """One class, one image a class, no train: the weights know the classes."""
+    root = tmp_path_factory.mktemp("few")
+    model = dsmixer.load(write_weights(root / "m.safetensors", class_names=["ant", "bee", "moths"], **COLOR))
+    one, few, only = (class_folders(root / name / part, counts) for name, part, counts in (
+        ("one", "", {"bee": 4}), ("few", "", {"moths": 1, "ant": 1}), ("only", "val", {"moths": 2, "bee": 1})
+    ))  # fmt: skip
+    for folder, split, support in (
+        (one, "all", [0, 4, 0]), (one, "test", [0, 1, 0]), (few, "all", [1, 0, 1]), (only.parent, "test", [0, 1, 2])
+    ):  # fmt: skip
+        assert [row["support"] for row in model.evaluate(folder, split=split)["per_class"]] == support
+    with pytest.raises(ValueError, match="few has no val images; choose another split"):
+        model.evaluate(few, split="val")
+    with pytest.raises(ValueError, match="only has no train images; choose another split"):
+        model.evaluate(only.parent, split="train")
 
 
 def test_a_size_the_network_refuses_is_said_on_its_line(folder, tmp_path, capsys):

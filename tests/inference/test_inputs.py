@@ -1,5 +1,6 @@
 """What can be named as images, and what is said of what cannot."""
 
+import errno
 import io
 import os
 import threading
@@ -59,6 +60,31 @@ def test_what_is_missing_is_an_error_of_its_own(tree):
     assert not errors("text.png")[0].startswith("text.png")
     os.mkfifo(tree / "pipe.png")
     assert errors("pipe.png") == ["not a file"]
+
+
+def test_a_name_that_no_file_can_have_is_an_error_of_its_own(tree):
+    long = "a" * 300 + ".png"
+    assert names("a.JPG", long, f"{long}*", "b.png") == ["a.JPG", long, f"{long}*", "b.png"]
+    assert errors(long) == ["cannot be read (File name too long)"]
+    assert errors("a\0b.png") == ["embedded null byte"]
+
+
+def test_what_a_folder_names_but_does_not_show_is_an_error_of_its_own(tree, monkeypatch):
+    """A closed folder, and a link that leads nowhere; the folder is closed to root, too, by a call that fails."""
+    (tree / "deep" / "gone.png").symlink_to("nowhere.png")
+    scandir = os.scandir
+
+    def closed(folder):
+        if os.path.basename(folder) == "wei[r]d":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    assert names(".") == ["a.JPG", "b.png", "deep/c.webp", "deep/gone.png", "wei[r]d"]
+    assert errors("deep/gone.png", "wei[r]d") == [
+        "cannot be read (No such file or directory)",
+        "cannot be listed (Permission denied)",
+    ]
 
 
 def test_pixels_and_bytes():

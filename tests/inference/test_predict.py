@@ -92,6 +92,20 @@ def test_a_name_that_is_no_unicode(here, weights, capsys):
 
 
 @pytest.mark.parametrize(
+    ("encoding", "name", "shown"),
+    [("utf-8", b"caf\xe9.png", r"caf\udce9.png"), ("ascii", "é.png".encode(), r"\xe9.png")],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_standard_output_takes_a_name_that_its_encoding_lacks(here, weights, monkeypatch, encoding, name, shown):
+    odd, out = os.fsdecode(name), io.TextIOWrapper(io.BytesIO(), encoding, "strict")
+    (here / "in" / "b.png").rename(here / "in" / odd)
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["predict", "a.png", odd, "a.png", f"--weights={weights}", "--format=csv", "--top-k=1"]) == 0
+    lines = out.buffer.getvalue().decode(encoding).splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["image", "a.png", shown, "a.png"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "say what to predict"),

@@ -9,10 +9,9 @@ from dsmixer.data.loader import Batch
 from dsmixer.tasks.classification import Classification
 
 
-def make(classes=3, choose_within=0.0):
-    names = [f"class number {i}" for i in range(classes)]
+def make(classes=3, choose_within=0.0, names=None):
     return Classification(
-        names,
+        names or [f"class number {i}" for i in range(classes)],
         training=None,
         picture=lambda _: Image.new("L", (8, 8), 99),
         choose_within=choose_within,
@@ -44,6 +43,20 @@ def test_what_chooses_the_best():
     assert task.score(task.compute()) == 1
     assert task.slack(task.compute()) == pytest.approx(2 * (0.99 * 0.01 / 100) ** 0.5)
     assert make().slack({"accuracy": 0.5}) == 0
+
+
+def test_a_process_that_could_read_none_of_its_images_leaves_the_others_theirs():
+    task, other = make(), make()
+    other.update(nn.Identity(), batch([[9.0, 0, 0], [9.0, 0, 0]], [0, 1]))
+    task.merge(lambda mine: [mine, torch.cat(other.seen, 1) if len(mine) == 4 else torch.tensor([[other.loss_sum]])])
+    assert task.compute() == pytest.approx(other.compute())
+
+
+def test_a_name_that_looks_like_a_formula_is_written_as_it_is(tmp_path):
+    task = make(names=["$1_$2", r"$\frac$", "_^{"])
+    task.update(nn.Identity(), batch([[9.0, 0, 0], [9.0, 0, 0]], [0, 1]))
+    task.report(tmp_path)
+    assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])

@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
 from typing import NoReturn
@@ -27,9 +28,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code. A mistake of the user is one line on standard error and 2."""
+    """Run one command and return its exit code."""
     arguments = sys.argv[1:] if argv is None else argv
     verb = arguments[0] if arguments else "--help"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # files have names that its encoding may lack
+        sys.stdout.reconfigure(errors="backslashreplace")
     if verb in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -42,10 +45,17 @@ def main(argv: list[str] | None = None) -> int:
         close = difflib.get_close_matches(verb, VERBS, 1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
         return complain(f"unknown command {verb!r}; {hint} (dsmixer --help)")
+    return _run(verb, arguments[1:])
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    """A mistake of the user is one line on standard error and 2; what the operating system refuses is one and 1."""
     try:
-        return importlib.import_module(f"dsmixer.cli.{verb}").main(arguments[1:])
+        return importlib.import_module(f"dsmixer.cli.{verb}").main(arguments)
     except ValueError as error:
         return complain(str(error))
+    except OSError as error:
+        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), code=1)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

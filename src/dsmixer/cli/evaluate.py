@@ -11,7 +11,7 @@ from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
 from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, MASK_CODING, READS, Config, EvaluateConfig
-from dsmixer.engine.folder import claim, give_back, new_folder
+from dsmixer.engine.folder import check_place, claim, give_back, new_folder
 from dsmixer.weights import About, find, read_about
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # which images, and how masks are to be read; the rest the weights say
 ASKED = {
-    "data": ("name", "root", "val_fraction", "workers", "worker_timeout", "max_bad"),
+    "data": ("name", "root", "val_fraction", "allow_outside", "workers", "worker_timeout", "max_bad"),
     "masks": MASK_CODING,
 }
 VIEWS = ("window", "stride", "scales", "flip")
@@ -93,8 +93,7 @@ def _folder(out: str | None, overwrite: bool) -> Path:
     if out is None:
         return claim(new_folder(None, "evaluation", False))
     folder = Path(out)
-    if folder.is_file():
-        raise ValueError(f"--out {out} is a file; give a folder")
+    check_place(folder)
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "evaluation.json").is_file():
             raise ValueError(f"--out {out} is not empty, and holds no evaluation either; choose another")
@@ -106,6 +105,7 @@ def _folder(out: str | None, overwrite: bool) -> Path:
 def _evaluate(path: Path, about: About, config: Config, settings: EvaluateConfig, folder: Path) -> int:
     """The slow imports happen here."""
     from dsmixer.data.bad import BadFiles, DataError
+    from dsmixer.engine.checkpoint import CheckpointError
     from dsmixer.engine.hardware import set_up
     from dsmixer.inference.loading import load
     from dsmixer.inference.written import write
@@ -121,10 +121,10 @@ def _evaluate(path: Path, about: About, config: Config, settings: EvaluateConfig
 
     try:
         result, draw, bad = judge(model, config, settings, told)
-    except DataError as error:
+        result = {"data": Path(config.data.root or config.data.name).name, "split": settings.split, **result}
+        write(folder, result, draw, bad.reasons)
+    except (CheckpointError, DataError) as error:
         return complain(str(error), code=1)
-    result = {"data": Path(config.data.root or config.data.name).name, "split": settings.split, **result}
-    write(folder, result, draw, bad.reasons)
     show(result)
     print(f"see {folder}")
     return 0
@@ -138,7 +138,7 @@ def _classes(model: Any, config: Config, settings: EvaluateConfig, told: Told) -
     from dsmixer.inference.evaluate import draw, evaluate, open_split, pixels
 
     data = config.data
-    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction)
+    split, images, notes = open_split(data.name, data.root, settings.split, data.val_fraction, data.allow_outside)
     for note in notes:
         print(note)
     passes, bad = {model.about.image_size, *pixels(settings.sizes, model.about.image_size)}, told(images)

@@ -119,6 +119,9 @@ def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Cal
     except (TrainingError, CheckpointError, DataError) as error:
         end_workers()
         return complain(str(error), code=1)
+    except OSError:
+        end_workers()
+        raise
     except RuntimeError as error:
         end_workers()
         if group.world == 1 or not (reason := lost_process(error)):

@@ -54,7 +54,10 @@ class CsvImages(Encoded):
         name = self.name(row)
         path = os.path.join(self.root, name)
         if not self.allow_outside and not os.path.realpath(path).startswith(os.path.join(self.root, "")):
-            raise ValueError(f"{name}: leads outside {self.root}; allow it with --data.allow_outside true")
+            raise ValueError(
+                f"{name}: leads outside {self.root}; allow it with --data.allow_outside true "
+                "(dsmixer check and pack: --allow-outside)"
+            )
         return read_file(path, name)
 
 

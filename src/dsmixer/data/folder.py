@@ -40,16 +40,23 @@ class FolderImages(Encoded):
         return read_file(os.path.join(self.root, os.fsdecode(self.paths[row].as_py())), self.name(row))
 
 
-def open_folder(root: str) -> tuple[dict[str, Source], list[str]]:
-    """Every split of a root, labels by class name in the order of train; and notes on what was left out."""
+def open_folder(root: str, to_train: bool = True) -> tuple[dict[str, Source], list[str]]:
+    """Every split of a root, labels by class name in the order of train; and notes on what was left out.
+
+    Unless it is ``to_train``, train may be missing: then it is empty, and the classes are those of the others together.
+    """
     notes: list[str] = []
     skipped: Counter[str] = Counter()
-    within = split_folders(root, notes) or {"train": ""}
-    if "train" not in within:
+    splits = split_folders(root, notes)
+    within = splits or {"train": ""}
+    if to_train and "train" not in within:
         raise ValueError(f"{root} has the split {', '.join(within)}, but no train")
     found = {split: _class_files(root, folder, skipped, notes) for split, folder in within.items()}
-    classes = list(found["train"])
-    sources: dict[str, Source] = {}
+    classes = list(found["train"]) if "train" in found else sorted({name for files in found.values() for name in files})
+    if not splits and {name.lower() for name in classes} <= set(SPLITS):
+        raise ValueError(f"{root} has no class folders in {', '.join(classes)}; {classes[0]}/CLASS/ is expected")
+    nothing = FolderImages(root, [], np.empty(0, np.int64), classes)
+    sources: dict[str, Source] = {} if "train" in found else {"train": nothing}
     for split, files in found.items():
         place = numbers(files, classes, os.path.join(root, within[split]))
         labels = np.repeat(np.array(place, dtype=np.int64), [len(paths) for paths in files.values()])

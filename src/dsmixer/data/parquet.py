@@ -16,6 +16,7 @@ import numpy as np
 
 from dsmixer.data.source import Encoded, Source, machine_memory, numbers
 
+NO_LABEL = -1  # Hugging Face's
 FILE_NAME = re.compile(r"(?P<split>\w+?)(-(?P<shard>\d+)-of-(?P<shards>\d+)(-[0-9a-f]+)?)?\.parquet")
 
 
@@ -144,10 +145,20 @@ def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
     files = find_files(root)
     train = ParquetImages(files["train"])
     sources: dict[str, Source] = {"train": train}
+    notes = []
     for split in ("val", "test"):
-        if split in files:
+        if split in files and _unlabelled(files[split]):
+            notes.append(f"{split} has no labels, all are {NO_LABEL}: left out")
+        elif split in files:
             sources[split] = ParquetImages(files[split], train.classes)
-    return sources, _too_large(sources)
+    return sources, [*notes, *_too_large(sources)]
+
+
+def _unlabelled(files: list[Path]) -> bool:
+    """Whether the labels are kept back, as those of ImageNet-1k's test images are."""
+    _, column, _ = _features(_schema(files[0]), files[0])
+    labels = _columns(files, column).to_numpy()
+    return len(labels) > 0 and bool((labels == NO_LABEL).all())
 
 
 def _too_large(sources: dict[str, Any]) -> list[str]:

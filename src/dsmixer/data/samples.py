@@ -86,7 +86,8 @@ class Samples(Dataset, Generic[B]):
         return row, None
 
     def _replacements(self, key: Key, row: int) -> Iterator[int]:
-        """Others in a counted order."""
-        others, _ = self.alike(row)
+        """Others in a counted order: some alike, and then, as if none of those can be read, some of the whole split."""
+        alike, _ = self.alike(row)
         random = np.random.Generator(np.random.Philox(counted_seed(self.seed, REPLACEMENT, *key)))
-        yield from random.permutation(others[others != row])[:TRIES].tolist()
+        yield from random.permutation(alike[alike != row])[:TRIES].tolist()
+        yield from random.permutation(np.setdiff1d(self.split.rows, alike))[:TRIES].tolist()

@@ -53,7 +53,7 @@ class Splits(NamedTuple, Generic[S]):
 def carve(labels: np.ndarray, fraction: float, seed: int = SPLIT_SEED) -> tuple[np.ndarray, np.ndarray]:
     """Positions (kept, held back): ``fraction`` of every class with at least two members; always the same ones."""
     random = np.random.Generator(np.random.Philox(seed))
-    held = []
+    held = [np.empty(0, np.int64)]
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         count = max(1, round(fraction * len(members))) if len(members) > 1 else 0
@@ -113,18 +113,20 @@ def check_root(name: str, root: str) -> None:
         find_shards(layout.root)
 
 
-def open_data(name: str, root: str, allow_outside: bool = False) -> tuple[dict[str, Source], list[str]]:
+def open_data(
+    name: str, root: str, allow_outside: bool = False, to_train: bool = True
+) -> tuple[dict[str, Source], list[str]]:
     """The splits as they are stored, "train" and perhaps "val" and "test", and notes on what was found and left out.
 
     ``name`` is "auto" to recognize what lies in ``root``, or says what it is: "folder", "parquet", "shards", "csv". In
     every split the labels are numbers of the same classes: they are matched by name. ``allow_outside`` lets a CSV
-    file name images outside its folder.
+    file name images outside its folder. Unless it is ``to_train``, a folder may lack train, which then is empty.
     """
     layout = recognize(root) if name == "auto" else Layout(name, root)
     if layout.kind == "folder":
         from dsmixer.data.folder import open_folder
 
-        sources, notes = open_folder(layout.root)
+        sources, notes = open_folder(layout.root, to_train)
     elif layout.kind == "parquet":
         from dsmixer.data.parquet import open_parquet
 
@@ -140,10 +142,13 @@ def open_data(name: str, root: str, allow_outside: bool = False) -> tuple[dict[s
     return sources, [*layout.notes, *notes]
 
 
-def open_splits(name: str, root: str | None, val_fraction: float, allow_outside: bool = False) -> Splits:
+def open_splits(
+    name: str, root: str | None, val_fraction: float, allow_outside: bool = False, to_train: bool = True
+) -> Splits:
     """The splits of the data set ``name``: "digits", or what ``open_data`` finds in ``root``.
 
     A split that is missing is carved from train: ``val_fraction`` for test, then as much of the rest for val.
+    ``ValueError`` for what nothing can be learned from, unless it is not ``to_train``: weights know their classes.
     """
     if name == "digits":
         from dsmixer.data.digits import Digits
@@ -154,24 +159,34 @@ def open_splits(name: str, root: str | None, val_fraction: float, allow_outside:
         return Splits(train, val, test, source.classes)
     if root is None:
         raise ValueError(f"data.name is {name}, but data.root is not set: give the folder with --data.root PATH")
-    sources, notes = open_data(name, root, allow_outside)
+    sources, notes = open_data(name, root, allow_outside, to_train)
     whole = {split: Split(source, np.arange(len(source.labels))) for split, source in sources.items()}
     train, val, test, carved = three_parts(whole, val_fraction)
     splits = Splits(train, val, test, train.source.classes)
-    return splits._replace(notes=(*notes, *carved, *_remarks(splits, str(root))))
+    if to_train:
+        _check(splits, str(root))
+    return splits._replace(notes=(*notes, *carved, *_remarks(splits)))
 
 
-def _remarks(splits: Splits, root: str) -> list[str]:
-    """Notes on classes that a split lacks; ``ValueError`` where nothing could be learned or judged."""
+def _check(splits: Splits, root: str) -> None:
+    """``ValueError`` where nothing could be learned or judged."""
     if len(splits.classes) < 2:
         raise ValueError(f"{root} has only the class {splits.classes[0]!r}; at least two are needed")
+    for split in ("train", "val", "test"):
+        if not len(splits.part(split).rows):
+            change = "smaller" if split == "train" else "larger"
+            raise ValueError(
+                f"{root} has no {split} images left; with more images a class, or a {change} data.val_fraction?"
+            )
+
+
+def _remarks(splits: Splits) -> list[str]:
+    """Notes on classes that a split lacks, if it is not empty."""
     notes = []
     for split in ("train", "val", "test"):
-        part: Split = getattr(splits, split)
-        if not len(part.rows):
-            raise ValueError(f"{root} has no {split} images; with more images a class, or a larger data.val_fraction?")
+        part: Split = splits.part(split)
         absent = np.flatnonzero(np.bincount(part.source.labels[part.rows], minlength=len(splits.classes)) == 0)
-        if len(absent):
+        if len(absent) and len(part.rows):
             few = ", ".join(splits.classes[label] for label in absent[:5]) + (", ..." if len(absent) > 5 else "")
             notes.append(f"{split} has no images of {len(absent)} of the {len(splits.classes)} classes ({few})")
     return notes

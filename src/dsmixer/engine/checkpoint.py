@@ -39,8 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
         free = shutil.disk_usage(path.parent).free
         raise CheckpointError(
-            f"no room to save {path}: it needs {len(data):,} bytes, {free:,} are free ({error.strerror}); "
-            "the checkpoint before it is intact"
+            f"no room to save {path}: it needs {len(data):,} bytes, {free:,} are free ({error.strerror})"
         ) from error
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -79,6 +78,16 @@ class Checkpoints:
 
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
         """Write the state after ``step`` and drop what is neither among the last two nor the ``best`` step."""
+        try:
+            self._write(step, tensors, facts, best)
+        except CheckpointError as error:
+            if not self.steps():
+                raise
+            raise CheckpointError(f"{error}; the checkpoint before it is intact") from error
+        # damaged ones that a resume stepped over are later than this step, and go too
+        self._prune(keep={*[known for known in self.steps() if known <= step][:2], best})
+
+    def _write(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
         tensor_path, fact_path = self._paths(step)
         data = to_safetensors(tensors)
         write_atomically(tensor_path, data)
@@ -88,12 +97,13 @@ class Checkpoints:
         write_atomically(fact_path, text.encode())
         pointer = {"latest": fact_path.stem, "best": best and self._paths(best)[0].stem, "sha256": body["sha256"]}
         write_atomically(self.folder / "latest.json", (json.dumps({**pointer, "bytes": len(data)}) + "\n").encode())
-        # damaged ones that a resume stepped over are later than this step, and go too
-        self._prune(keep={*[known for known in self.steps() if known <= step][:2], best})
 
-    def check_room(self, tensors: dict[str, Tensor]) -> None:
-        """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written."""
-        needed = 4 * sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    def check_room(self, size: int) -> None:
+        """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written.
+
+        ``size`` is that of one, in bytes.
+        """
+        needed = 4 * size
         free = shutil.disk_usage(self.folder).free
         if needed > free:
             self.warn(f"the checkpoints in {self.folder} will need {needed:,} bytes, and {free:,} are free")

@@ -1,6 +1,7 @@
 """The run folder: choosing, emptying and recognizing one. Imports nothing slow: its errors come before torch."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,14 +32,23 @@ def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
         taken = [int(p.name.rpartition("-")[2]) for p in Path("runs").glob(f"{name}-[0-9][0-9][0-9]")]
         return Path("runs") / f"{name}-{max(taken, default=0) + 1:03d}"
     folder = Path(out)
-    if folder.is_file():
-        raise ValueError(f"--out {out} is a file; give a folder")
+    check_place(folder)
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"--out {out} is not empty, and not the folder of a run either; choose another")
         if not overwrite:
             raise ValueError(f"--out {out} holds a run; choose another, add --overwrite, or go on with --resume {out}")
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """``ValueError`` unless ``folder``, the value of --out, is a folder to write in, or one that could be made."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not os.path.isdir(there):
+        what = "is a file" if there == folder else f"lies in {there}, which is a file"
+        raise ValueError(f"--out {folder} {what}; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--out {folder} cannot be written: there is no permission to write in {there}")
 
 
 def claim(folder: Path) -> Path:
@@ -50,6 +60,8 @@ def claim(folder: Path) -> Path:
         except FileExistsError:
             name, _, number = folder.name.rpartition("-")
             folder = folder.with_name(f"{name}-{int(number) + 1:03d}")
+        except OSError as error:
+            raise ValueError(f"{folder} cannot be made ({error.strerror}); give a folder with --out DIR") from error
 
 
 def give_back(folder: Path) -> None:

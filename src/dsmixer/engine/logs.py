@@ -9,10 +9,15 @@ from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.console import Console
 
 
+def columns(history: list[dict[str, float]]) -> list[str]:
+    """What the epochs have numbers of; one whose steps were all skipped has none of training."""
+    return list(max(history, key=len, default={"epoch": 0}))
+
+
 def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     """All epochs anew: what a killed run wrote after its last checkpoint neither stays nor doubles."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"], lineterminator="\n")
+    writer = csv.DictWriter(text, columns(history), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     write_atomically(path, text.getvalue().encode())

@@ -1,5 +1,6 @@
 """What a finished run leaves to read: curves.png and report.md."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsmixer.engine.checkpoint import write_atomically
+from dsmixer.engine.logs import columns
 
 
 def draw_curves(history: list[dict[str, float]], best_epoch: int, path: Path) -> None:
     """Every metric over the epochs, training and validation in one panel, the chosen epoch marked."""
-    shown = [name for name in history[0] if name.startswith(("train_", "val_"))]
+    shown = [name for name in columns(history) if name.startswith(("train_", "val_"))]
     names = list(dict.fromkeys(name.partition("_")[2] for name in shown))
     figure = Figure(figsize=(5.2 * (len(names) + 1), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
@@ -21,8 +23,13 @@ def draw_curves(history: list[dict[str, float]], best_epoch: int, path: Path) ->
         axes = figure.add_subplot(1, len(names) + 1, place)
         lines = ["lr"] if name == "lr" else [f"train_{name}", f"val_{name}"]
         for line in lines:
-            if line in history[0]:
-                axes.plot(epochs, [row[line] for row in history], marker="." if len(epochs) < 3 else "", label=line)
+            if line in columns(history):
+                axes.plot(
+                    epochs,
+                    [row.get(line, math.nan) for row in history],
+                    marker="." if len(epochs) < 3 else "",
+                    label=line,
+                )
         axes.axvline(best_epoch, color="gray", linestyle=":", label=f"best epoch {best_epoch}")
         axes.set(xlabel="epoch", title="learning rate" if name == "lr" else name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))

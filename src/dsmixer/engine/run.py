@@ -60,7 +60,7 @@ class Run:
             self._resume(checkpoints, hardware, console)
         if self.group.is_main:
             self.bad.add(self.bad_before)
-        checkpoints.check_room(self.state.pack()[0])
+        checkpoints.check_room(self.state.size())
         board = TensorBoard(self.folder / "tensorboard", self.state.step, console) if self.group.is_main else None
         logged = len(self.state.history)
 
@@ -179,18 +179,25 @@ class Run:
         plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
         return Feed(images, plan, self.workers, self.worker_timeout, self.bad)
 
+    def _best(self, checkpoints: Checkpoints, console: Console) -> tuple[dict[str, Tensor], int]:
+        """The best weights and their epoch; none, and the last epoch, where they cannot be had."""
+        reason = "no epoch has a score that is a number"
+        if best := self.state.best:
+            try:
+                return judged_weights(checkpoints.load(int(best["step"]))[0]), int(best["epoch"])
+            except CheckpointError as error:
+                reason = str(error)
+        console.warn(f"{reason}; delivering the last weights instead of the best")
+        return {}, len(self.state.history)
+
     def _deliver(
         self, checkpoints: Checkpoints, hardware: dict[str, Any], console: Console, interrupt: Interrupt
     ) -> None:
         """Judge the best weights on the test images, once, and write what the run leaves; result.json last."""
         from dsmixer.engine.report import draw_curves, write_report
 
-        state, best = self.state, self.state.best or {}
-        try:
-            weights = judged_weights(checkpoints.load(int(best["step"]))[0])
-        except CheckpointError as error:
-            console.warn(f"{error}; delivering the last weights instead of the best")
-            weights, best = {}, {"epoch": len(state.history)}
+        state = self.state
+        weights, epoch = self._best(checkpoints, console)
         # if one process cannot read them, none takes them
         if self.group.every(bool(weights)):
             load_whole(state.judged, weights)
@@ -213,7 +220,7 @@ class Run:
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size
         result = {
             "test": scores,
-            "best_epoch": int(best["epoch"]),
+            "best_epoch": epoch,
             "epochs": self.plan.epochs,
             "seed": self.plan.seed,
             "train_images": len(self.train),

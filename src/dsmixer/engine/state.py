@@ -104,6 +104,16 @@ class TrainState:
         }
         return {name: whole(value) for name, value in tensors.items()}, {**facts, "meter": self.meter.pack(self.group)}
 
+    def size(self) -> int:
+        """Bytes of a checkpoint's tensors, of the first one before there is any; all processes must ask.
+
+        An optimizer keeps nothing before its first step; AdamW, LAMB and their like then keep two moments a weight.
+        """
+        tensors = list(self.pack()[0].values())
+        if not self.optimizer.state:
+            tensors += 2 * [parameter for part in self.optimizer.param_groups for parameter in part["params"]]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
     def unpack(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Put back what ``pack`` gave, on the devices where the model is now."""
         load_whole(self.model, _below("model/", tensors))

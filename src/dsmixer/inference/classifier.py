@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dsmixer.config import DataConfig, InferenceConfig, PredictConfig
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import autocast
-from dsmixer.inference.loaded import Loaded, held_back, inputs
+from dsmixer.inference.loaded import Loaded, allows_outside, held_back, inputs
 from dsmixer.inference.stream import Prediction, predict_stream
 from dsmixer.weights import About
 
@@ -76,5 +76,5 @@ class Classifier(Loaded[Prediction]):
         from dsmixer.inference.evaluate import evaluate, open_split
 
         name, folder = ("digits", None) if root == "digits" else (DataConfig.name, os.fspath(root))
-        chosen, *_ = open_split(name, folder, split, held_back(self.path))
+        chosen, *_ = open_split(name, folder, split, held_back(self.path), allows_outside(self.path))
         return evaluate(self, chosen, batch_size=batch_size)[0]

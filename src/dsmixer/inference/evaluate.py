@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from dsmixer.inference.classifier import Classifier
 
 
-def open_split(name: str, root: str | None, split: str, val_fraction: float) -> tuple[Split, int, tuple[str, ...]]:
+def open_split(
+    name: str, root: str | None, split: str, val_fraction: float, allow_outside: bool = DataConfig.allow_outside
+) -> tuple[Split, int, tuple[str, ...]]:
     """One split of the data set that ``name`` and ``root`` say (see ``DataConfig``); images of all; what was found."""
     if split not in ("train", "val", "test", "all"):
         raise ValueError(f"split is {split!r}, expected train, val, test or all")
-    splits = open_splits(name, root, val_fraction)
+    splits = open_splits(name, root, val_fraction, allow_outside, to_train=False)
     if split != "all":
-        return getattr(splits, split), splits.images, splits.notes
+        if not len(splits.part(split).rows):
+            raise ValueError(f"{root} has no {split} images; choose another split")
+        return splits.part(split), splits.images, splits.notes
     if splits.train.source is not splits.test.source or splits.train.source is not splits.val.source:
         raise ValueError(f"split is all, but {root} is split already; choose train, val or test")
     count = len(splits.train.source.labels)

@@ -106,32 +106,40 @@ def fetch(address: str) -> bytes:
 
 
 def _named(name: str) -> Iterator[Input]:
-    path = Path(name)
+    # os.path's, not pathlib's: of a name that is too long, or may not be looked at, Path.is_dir raises
     if re.match(r"https?://", name, re.IGNORECASE):
-        yield Input(name, name)
-    elif path.is_dir():
-        yield from _many(name, _walk(name), "holds no image")
-    elif not path.exists() and any(sign in name for sign in "*?["):
-        yield from _many(name, sorted(glob(name, recursive=True)), "matches no image")
-    else:
-        yield Input(name, path)
+        return iter([Input(name, name)])
+    if os.path.isdir(name):
+        return _some(_walk(name), Input(name, ValueError("holds no image")))
+    if not os.path.exists(name) and any(sign in name for sign in "*?["):
+        return _some(_images(sorted(glob(name, recursive=True))), Input(name, ValueError("matches no image")))
+    return iter([Input(name, Path(name))])
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Files beneath a folder, sorted folder by folder; hidden ones and links to folders are passed over."""
-    for where, folders, files in os.walk(folder):
+def _walk(folder: str) -> Iterator[Input]:
+    """Images beneath a folder, sorted folder by folder, then the folders that cannot be listed.
+
+    Hidden ones and links to folders are passed over.
+    """
+    closed: list[OSError] = []
+    for where, folders, files in os.walk(folder, onerror=closed.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(where, name) for name in sorted(files) if not name.startswith("."))
+        yield from _images(os.path.join(where, name) for name in sorted(files) if not name.startswith("."))
+    for error in closed:
+        yield Input(str(Path(error.filename)), ValueError(f"cannot be listed ({error.strerror})"))
 
 
-def _many(name: str, found: Iterable[str], otherwise: str) -> Iterator[Input]:
-    empty = True
-    for path in map(Path, found):
-        if is_image(path.name) and path.is_file():
+def _images(paths: Iterable[str]) -> Iterator[Input]:
+    """Images by their names; among them those of which nothing else can be known."""
+    for path in map(Path, paths):
+        if is_image(path.name) and (os.path.isfile(path) or not os.path.exists(path)):
             yield Input(str(path), path)
-            empty = False
-    if empty:
-        yield Input(name, ValueError(otherwise))
+
+
+def _some(found: Iterator[Input], otherwise: Input) -> Iterator[Input]:
+    """What was found, or, if it was nothing, ``otherwise``."""
+    yield next(found, otherwise)
+    yield from found
 
 
 def _check_size(size: int) -> None:

@@ -62,15 +62,22 @@ class Loaded(Generic[Answer]):
 
 
 def held_back(weights: Path) -> float:
-    """The share of train that the run of these weights held back where its data had no split for it.
+    """The share of train that the run of these weights held back where its data had no split for it."""
+    return _of_run(weights, "val_fraction")
 
-    Read from the run's configuration beside them; the usual share where there is none.
-    """
+
+def allows_outside(weights: Path) -> bool:
+    """Whether a CSV file could name images outside its folder in the run of these weights."""
+    return _of_run(weights, "allow_outside")
+
+
+def _of_run(weights: Path, name: str) -> Any:
+    """A value of the section data in the run's configuration beside the weights; the default where there is none."""
     import yaml
 
     path = weights.parent / "config.yaml"
     content = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    return content.get("data", {}).get("val_fraction", DataConfig.val_fraction)
+    return content.get("data", {}).get(name, getattr(DataConfig, name))
 
 
 def inputs(images: Any) -> Iterator[Input]:

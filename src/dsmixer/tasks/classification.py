@@ -55,7 +55,8 @@ class Classification(Task):
         self.accuracy.reset()
         self.confusion.reset()
         self.loss_sum = 0.0
-        self.seen: list[Tensor] = []  # a (4, B) block a batch: row, target, prediction, confidence
+        # a (4, B) block a batch: row, target, prediction, confidence; the first is there if no image can be read
+        self.seen = [torch.empty(4, 0, dtype=torch.float64)]
 
     def merge(self, gather: Callable[[Tensor], list[Tensor]]) -> None:
         """Blocks of all processes, by row, and the counts made from them."""

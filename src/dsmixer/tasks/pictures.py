@@ -32,8 +32,9 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, *, counts
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if count <= NAMED:
-        axes.set_xticks(range(count), classes, rotation=90 if max(map(len, classes)) > 3 else 0)
-        axes.set_yticks(range(count), classes)
+        turned = 90 if max(map(len, classes)) > 3 else 0
+        axes.set_xticks(range(count), classes, rotation=turned, parse_math=False)  # "$1_$2" is a name, no formula
+        axes.set_yticks(range(count), classes, parse_math=False)
         for i, j in zip(*np.nonzero(matrix), strict=True):
             text = str(matrix[i, j]) if counts else f"{100 * share[i, j]:.0f}"
             axes.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
