@@ -285,6 +285,7 @@ def test_pixels_of_each_class(folder):
 
 
 def test_a_class_that_is_nowhere_has_weight_one(folder):
+    (folder / "classes.txt").write_text("\n".join([*CLASSES, "d"]))
     counts = count_pixels(opened(folder, classes=[*CLASSES, "d"]).test)
     assert counts.pixels[3] == 0
     assert counts.median_frequency_weights()[3] == 1
