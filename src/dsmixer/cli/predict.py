@@ -100,6 +100,8 @@ def _predict(asked: Any, settings: PredictConfig, wanted: Wanted, head: str | No
 
     set_up(settings.threads, False)
     model = load(asked.weights, device=settings.device, precision=settings.precision)
+    if asked.weights is None:
+        print(f"no --weights: {model.path.stem}, which tells {len(model.classes)} classes apart", file=sys.stderr)
     if asked.images == ["-"]:
         images, total = from_stream(sys.stdin.buffer), None
     else:

@@ -16,8 +16,7 @@ SHOWN = 5  # of those that cannot be read, and of the classes
 def describe(splits: Splits) -> Iterator[str]:
     """Lines: classes and images, sizes of a sample, the smallest class, what of the sample cannot be read, notes."""
     count = len(splits.classes)
-    parts = (f"{len(part.rows):,} {name}" for name, part in zip(("train", "val", "test"), splits[:3], strict=True))
-    yield f"data: {', '.join(parts)} images of {count} classes ({_few(splits.classes)})"
+    yield counted(splits)
     sizes, bad = sample(splits.train)
     looked = len(sizes) + len(bad)
     counts = np.bincount(splits.train.source.labels[splits.train.rows], minlength=count)
@@ -28,6 +27,12 @@ def describe(splits: Splits) -> Iterator[str]:
         few = "; ".join(map(": ".join, bad[:SHOWN])) + ("; ..." if len(bad) > SHOWN else "")
         yield f"note: {len(bad)} of these {looked} cannot be read: {few}"
     yield from (f"note: {note}" for note in splits.notes)
+
+
+def counted(splits: Splits) -> str:
+    """How many images of how many classes, for any task."""
+    parts = (f"{len(part.rows):,} {name}" for name, part in zip(("train", "val", "test"), splits[:3], strict=True))
+    return f"data: {', '.join(parts)} images of {len(splits.classes)} classes ({_few(splits.classes)})"
 
 
 def sample(split: Split) -> tuple[list[tuple[int, int]], list[Bad]]:

@@ -57,7 +57,7 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
         "## Use the weights",
         "",
         "```python",
-        *_use(about),
+        *_use(about, folder / "model.safetensors"),
         "```",
         "",
         f"Input: {size}, scaled to 0 to 1, mean {about['mean']}, std {about['std']}. The file's metadata holds this "
@@ -86,15 +86,15 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
     write_atomically(folder / "report.md", "\n".join(lines).encode())
 
 
-def _use(about: dict[str, Any]) -> list[str]:
+def _use(about: dict[str, Any], weights: Path) -> list[str]:
     """Python that loads the weights."""
     if about.get("head"):
-        return ["import dsmixer", "", 'dsmixer.load("model.safetensors").predict("photo.jpg")']
+        return ["import dsmixer", "", f'dsmixer.load("{weights}").predict("photo.jpg")']
     arguments = {"num_classes": about["num_classes"], "in_chans": about["in_chans"], **about["model_kwargs"]}
     call = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
     return [
         "import dsmixer  # registers our models with timm",
         "import timm",
         "",
-        f'model = timm.create_model("{about["architecture"]}", checkpoint_path="model.safetensors", {call})',
+        f'model = timm.create_model("{about["architecture"]}", checkpoint_path="{weights}", {call})',
     ]

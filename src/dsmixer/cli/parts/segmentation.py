@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None]) -> Parts:
     """Images with a mask each, a backbone with a head that labels pixels."""
+    from dsmixer.data.describe import counted
     from dsmixer.data.masks.batches import MaskedImages
     from dsmixer.data.masks.folders import open_masks
     from dsmixer.data.masks.transforms import whole_pair
@@ -24,7 +25,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
 
     data, masks, seed = config.data, config.masks, config.run.seed
     splits = open_masks(str(data.root), val_fraction=data.val_fraction, **masks.coding)
-    for line in splits.notes:
+    for line in (counted(splits), *splits.notes):
         say(line)
     head_kwargs = config.model.head_kwargs
     model, news = dense_model(config, len(splits.classes), head_kwargs, begin)
