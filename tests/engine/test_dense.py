@@ -89,6 +89,39 @@ def test_two_processes_give_the_metrics_and_weights_of_one(kind, data, alone, tm
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
 
 
+# batch norm, FCOS's number of objects, and the anchors that Mask R-CNN draws are a process's own
+OWN = {
+    "upernet": ("masks", ["--model.head=upernet", "--model.head_kwargs={dim: 8}"]),
+    "fcos": ("boxes", ["--model.head=fcos", "--model.head_kwargs={fpn_channels: 64}"]),
+    "maskrcnn": (
+        "boxes",
+        ["--model.head=maskrcnn", "--model.head_kwargs={fpn_channels: 16, rpn_post_nms_top_n_train: 20}"],
+    ),
+}
+
+
+@pytest.mark.parametrize("head", OWN)
+def test_two_processes_train_heads_of_which_each_sees_its_own_part(head, tmp_path):
+    kind, changed = OWN[head]
+    run = [*options(kind, write(kind, tmp_path / "data")), *changed, "--data.batch_size=4", "--optim.epochs=1"]
+    ends = [child.end() for child in together(2, *run, f"--out={tmp_path / 'run'}", logs=tmp_path)]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert 0 <= result["test"][{"masks": "mIoU", "boxes": "AP"}[kind]] <= 1
+    assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "run" / "model.safetensors").values())
+
+
+def test_what_a_detector_draws_is_drawn_again_after_a_kill(tmp_path):
+    kind, changed = OWN["maskrcnn"]
+    run = [*options(kind, write(kind, tmp_path / "data")), *changed, "--optim.epochs=1"]
+    assert train(*run, f"--out={tmp_path / 'whole'}") == 0
+    child = Child(*run, EAGER, f"--out={tmp_path / 'killed'}", log=tmp_path / "log")
+    code, _, err = stop_after_step(child, tmp_path / "killed", 1, signal.SIGKILL)
+    assert (code, err) == (-9, "")
+    assert train(f"--resume={tmp_path / 'killed'}") == 0
+    assert sha(tmp_path / "killed") == sha(tmp_path / "whole")
+
+
 def test_a_classifier_starts_the_backbone(kind, data, tmp_path, capsys):
     digits = ["--recipe=digits", *NETWORK, *SHORT, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]"]
     assert train(*digits, "--data.batch_size=256", "--optim.epochs=1", f"--out={tmp_path / 'classes'}") == 0

@@ -106,6 +106,20 @@ def test_boxes_are_not_rounded_to_half_precision(kind):
     assert ((far % 2 != 0) & (far < 640)).sum() > 5  # bfloat16 has nothing between 256, 258, 260 ...
 
 
+def test_regions_are_taken_from_where_they_lie_whatever_was_seen_first():
+    """torchvision infers the strides from the first batch: 16 tokens of 40 padded pixels look like stride 2."""
+    image = torch.rand(3, 160, 160)
+    first, second = (
+        build("fasterrcnn", min_size=side, max_size=side, score_threshold=0.0).eval() for side in (160, 40)
+    )
+    with torch.inference_mode():
+        (expected,) = first([image])
+        second([torch.rand(3, 40, 40)])
+        second.network.transform.min_size, second.network.transform.max_size = (160,), 160
+        (found,) = second([image])
+    assert torch.equal(found["boxes"], expected["boxes"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_images_keep_their_size_and_others_do_not(kind):
     transform = build(kind, min_size=64).network.transform

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from dsmixer.cli import main
 from dsmixer.cli.options import read_recipe, recipes, resolve
-from tests.data.annotated import coco, write_coco
+from tests.data.annotated import coco, write_coco, write_voc
 from tests.engine.dense import CLASSES, NETWORK, SHORT, write_masks
 from tests.engine.shrunken import train
 
@@ -82,7 +83,8 @@ def test_coco(recipe, coco2017, tmp_path):
 def test_camvid(tmp_path):
     root = write_masks(tmp_path / "data")
     small = ["--data.image_size=32", "--masks.short_side=32", f"--masks.classes={json.dumps(CLASSES)}"]
-    run("camvid", root, tmp_path / "run", *small, "--masks.ignore_index=255")
+    losses = ["--masks.dice=0.5", "--masks.hard_below=0.7", "--optim.class_weights=balanced"]  # all at once
+    run("camvid", root, tmp_path / "run", *small, *losses, "--masks.ignore_index=255")
 
 
 def test_a_recipes_options_of_its_head_are_not_given_to_another():
@@ -91,6 +93,48 @@ def test_a_recipes_options_of_its_head_are_not_given_to_another():
     assert resolve(read_recipe("camvid")[1], ["--data.root=x"]).model.head_kwargs == {"pyramid_dim": 64, "dim": 64}
     given = resolve(read_recipe("camvid")[1], [*asked, "--model.head_kwargs={dim: 8}"])
     assert given.model.head_kwargs == {"dim": 8}
+
+
+def test_bccd_on_pascal_voc_from_check_to_predict(tmp_path, capsys):
+    objects = [("cat", 5, 7, 20, 26, 0), ("dog", 30, 10, 50, 40, 0)]
+    names = {"train": ["a", "b", "c", "d"], "val": ["e", "f"], "test": ["g", "h"]}
+    root, out = tmp_path / "data", tmp_path / "run"
+    write_voc(root, names, {name: objects for split in names.values() for name in split})
+    assert main(["check", str(root)]) == 0
+    assert "copies          7 of earlier images, byte for byte" in capsys.readouterr().out
+    result = run("bccd", root, out, "--boxes.short_sides=[48]", "--boxes.test_short_side=48", "--boxes.longest=64")
+    assert result["test_images"] == 2
+    assert main(["evaluate", str(out), f"--out={tmp_path / 'judged'}", "--sizes"]) == 0
+    assert main(["predict", str(root / "JPEGImages" / "g.jpg"), "--weights", str(out), "--min-score", "0"]) == 0
+    assert '"class": "cat"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 77}, "object in an image that is not listed"),
+        ({"category_id": 77}, "object of a category that is not listed"),
+    ],
+)
+def test_annotations_that_must_be_corrected_end_a_run_before_it_begins(change, message, tmp_path, capsys):
+    for split in ("train", "val", "test"):
+        data = coco(images=4)
+        data["annotations"][0] |= change if split == "train" else {}
+        write_coco(tmp_path / "data", split, data)
+    small = ["--boxes.short_sides=[48]", "--boxes.test_short_side=48", "--boxes.longest=64", "--optim.epochs=1"]
+    arguments = [
+        "--recipe=bccd",
+        *NETWORK,
+        *SHORT,
+        *small,
+        f"--data.root={tmp_path / 'data'}",
+        f"--out={tmp_path / 'run'}",
+    ]
+    assert train(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert error.startswith(f"dsmixer: error: train.json: {message}: 1 (annotation 100")
+    assert not (tmp_path / "run").exists()
 
 
 def test_bccd_with_large_scale_jitter(tmp_path):

@@ -6,16 +6,19 @@ Mask R-CNN (He et al. 2017) on strides 4 to 32 and one pooled level, RetinaNet (
 published.
 """
 
+import math
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 from torchvision.models import detection
+from torchvision.ops import MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import (
     ExtraFPNBlock,
     FeaturePyramidNetwork,
     LastLevelMaxPool,
     LastLevelP6P7,
 )
+from torchvision.ops.poolers import initLevelMapper
 
 from dsmixer.heads.backbone import OnBackbone, features
 
@@ -137,12 +140,21 @@ class Detector(OnBackbone):
             **kwargs,
         )
         for name, module in self.network.named_modules():
+            if isinstance(module, MultiScaleRoIAlign):
+                _know_scales(module, strides)
             if name in ANSWERS:  # in bfloat16, a coordinate of 301 pixels would be 300 or 302
                 module.register_forward_hook(lambda module, inputs, output: in_float32(output))
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """While training the losses by name, a dict of scalars; otherwise a dict of ``boxes`` … an image."""
         return self.network(images, targets)
+
+
+def _know_scales(pool: MultiScaleRoIAlign, strides: tuple[int, ...]) -> None:
+    """Otherwise it guesses from the first batch it sees: wrongly if that is small, and anew after a resume."""
+    pool.scales = [1 / stride for stride in strides]
+    levels = [int(math.log2(stride)) for stride in strides]
+    pool.map_levels = initLevelMapper(levels[0], levels[-1], pool.canonical_scale, pool.canonical_level)
 
 
 def in_float32(answer: Any) -> Any:
