@@ -7,6 +7,7 @@ from dsmixer.data.boxes.coco import FILE_NAME as COCO
 from dsmixer.data.csvfile import SUFFIXES as CSV
 from dsmixer.data.csvfile import find_csv
 from dsmixer.data.folder import SPLITS, is_image, listing, split_folders
+from dsmixer.data.foreign import foreign
 from dsmixer.data.parquet import FILE_NAME
 
 EXPECTED = (
@@ -19,6 +20,7 @@ INSTEAD = {
     "boxes": "set model.head to fasterrcnn, maskrcnn, retinanet or fcos, as --recipe coco_retinanet_1x does",
     "masks": "set model.head to upernet or semantic_fpn, as --recipe ade20k_fpn does",
 }
+INSIST = "--data.name folder"
 SHOWN = 5  # names in a sentence
 
 
@@ -62,6 +64,8 @@ def recognize(root: str, depth: int = 3) -> Layout:
         loose = sum(map(is_image, files))
         there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"
         raise ValueError(f"{root} holds {there}; {EXPECTED}")
+    if told := foreign(root, folders, files):
+        raise ValueError(f"{root} {told}" + ("" if INSIST in told else f" ({INSIST} insists on class folders)"))
     return _inside(root, folders, depth)
 
 
