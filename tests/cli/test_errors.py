@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -97,7 +98,11 @@ TABLE = [
     (["evaluate", "whole.safetensors", "--data.name=digits", "--out", "bad.yaml/x/y"], "lies in bad.yaml, which is a"),
     ([*DIGITS, "--model.weights=gone.safetensors"], "model.weights: gone.safetensors does not exist"),
     ([*DIGITS, "--model.weights=pickled.pth"], "model.weights: pickled.pth is no .safetensors file"),
-    (["train", "--recipe", "finetune", "--data.root", "full"], "say which weights to take the name from"),
+    (["train", "--recipe", "finetune", "--data.root", "full"], "or the weights to take the name from, such as"),
+    (
+        ["train", "--recipe", "finetune", "--data.root", "full", "--model.weights", "timm"],
+        "model.weights is timm: name the model, such as --model.name convnext_atto",
+    ),
     ([*DIGITS, "--model.freeze=backbone"], "model.weights is null: only weights that were trained are worth keeping"),
     ([*DIGITS, "--data.mix_epochs=5"], "neither data.mixup nor data.cutmix is on"),
     ([*DIGITS, "--optim.bce_threshold=0.5"], "optim.loss is cross_entropy, not bce"),
@@ -205,6 +210,19 @@ def test_the_command_line_wins_over_the_recipe_in_any_order():
     assert config.optim.lr == 1e-4
     assert config.data.in_chans == 1
     assert config.model.kwargs == {**content["model"]["kwargs"], "depths": [1, 1]}
+
+
+@pytest.mark.parametrize("recipe", ["finetune", "coco_retinanet_1x"])
+def test_one_epoch_works_with_what_its_complaint_says(recipe):
+    from dsmixer.cli.options import read_recipe, resolve
+
+    content = read_recipe(recipe)[1]
+    arguments = ["--data.root=full", "--model.name=dsm_test", "--optim.epochs=1"]
+    with pytest.raises(ValueError, match=r"only 1: .*--optim.|1 epochs; .*--optim.") as caught:
+        resolve(content, arguments)
+    advice = shlex.split(str(caught.value))
+    first = next(place for place, word in enumerate(advice) if word.startswith("--"))
+    resolve(content, [*arguments, *advice[first:]])
 
 
 def test_debugging_shows_the_traceback(here, capsys, monkeypatch):
