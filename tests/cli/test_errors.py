@@ -138,7 +138,8 @@ SLOW = [
     ([*DIGITS, "--model.name=dsm_tset"], "try dsm_test"),
     ([*DIGITS, "--model.kwargs.width=3"], "dsm_test does not take model.kwargs"),
     ([*DIGITS, "--model.name=convnext_atto", "--model.kwargs={}"], "convnext_atto cannot take images of 1x8x8"),
-    ([*DIGITS, "--data.batch_size=5000"], "data.batch_size 5000 times optim.accumulate 1 is more than the"),
+    ([*DIGITS, "--data.batch_size=5000"], "training images: give --data.batch_size 1295 or less"),
+    ([*DIGITS, "--data.batch_size=9", "--optim.accumulate=150", "--data.mixup=0"], "give --data.batch_size 8 or less"),
     (
         [*DIGITS, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]", "--data.rand_augment=x"],
         "'x'; try rand",
