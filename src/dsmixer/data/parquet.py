@@ -199,7 +199,7 @@ def _features(schema: Any, path: Path) -> tuple[str, str, list[str]]:
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path} has no class names: expected Hugging Face's features in its schema metadata, as `datasets` writes "
-            "them (features Image and ClassLabel, then to_parquet); or give class folders, or a CSV file with path and label"
+            "them (features Image and ClassLabel, then to_parquet); or give class folders, or a CSV with path and label"
         ) from error
     images = [name for name, feature in features.items() if feature.get("_type") == "Image"]
     labels = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
