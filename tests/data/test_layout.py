@@ -60,7 +60,7 @@ OTHERS = [
     ("masks", "is annotated with masks; "),
     ("boxes", "is annotated with boxes; "),
     ("voc", "is annotated with boxes; "),
-    ("nothing", "is not a folder; "),
+    ("nothing", "does not exist; "),
 ]
 
 
@@ -82,6 +82,26 @@ def test_the_advice_is_what_the_command_line_has(kind, heads):
     start = words.index("to") + 1
     assert [word for word in words[start : words.index("as")] if word != "or"] == list(heads)
     assert words[words.index("--recipe") + 1] in recipes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("images.zip", "is not a folder but an archive: unpack it, and give the folder; expected class folders"),
+        ("images.tar.gz", "an archive: unpack it"),
+        ("train-00.tar", "give the folder that holds it, .*here; expected"),
+        ("train.parquet", "give the folder that holds it, .*here; expected"),
+        ("1.jpg", "is not a folder; expected"),
+    ],
+)
+def test_a_file_is_told_what_to_do_with_it(tmp_path, name, message):
+    path = tmp_path / "here" / name
+    with pytest.raises(ValueError, match=f"{name} does not exist; expected"):
+        check_root("auto", str(path))
+    path.parent.mkdir()
+    path.write_text("")
+    with pytest.raises(ValueError, match=message):
+        check_root("auto", str(path))
 
 
 FOREIGN = {

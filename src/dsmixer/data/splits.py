@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.layout import Layout, recognize
+from dsmixer.data.layout import Layout, no_folder, recognize
 from dsmixer.data.source import Source
 
 SPLIT_SEED = 20260101  # fixed: runs with different seeds are judged on the same images
@@ -102,7 +102,7 @@ def check_root(name: str, root: str) -> None:
         return
     layout = recognize(root) if name == "auto" else Layout(name, root)
     if not os.path.isdir(layout.root) and layout.kind != "csv":
-        raise ValueError(f"{root} is not a folder")
+        raise ValueError(f"{root} {no_folder(root)}")
     if layout.kind == "parquet":
         from dsmixer.data.parquet import find_files
 
