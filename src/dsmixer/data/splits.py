@@ -168,10 +168,15 @@ def open_splits(
     return splits._replace(notes=(*notes, *carved, *_remarks(splits)))
 
 
+def too_few(classes: list[str]) -> str:
+    """Why nothing can be learned of these classes, as a sentence about the data goes on; "" where it can."""
+    return f"has only the class {classes[0]!r}; at least two are needed" if len(classes) == 1 else ""
+
+
 def _check(splits: Splits, root: str) -> None:
     """``ValueError`` where nothing could be learned or judged."""
-    if len(splits.classes) < 2:
-        raise ValueError(f"{root} has only the class {splits.classes[0]!r}; at least two are needed")
+    if told := too_few(splits.classes):
+        raise ValueError(f"{root} {told}")
     for split in ("train", "val", "test"):
         if not len(splits.part(split).rows):
             change = "smaller" if split == "train" else "larger"
