@@ -51,8 +51,7 @@ def _flat(flat: list[str], files: list[str], with_classes: bool) -> str:
     if flat and with_classes:
         return (
             f"holds {flat[0]}/ with images, but no class folders in it, beside a train that has them; sort them into "
-            f"{flat[0]}/CLASS/, list all in a CSV file with the columns path, label and split, or leave them out with "
-            "--data.name folder"
+            f"{flat[0]}/CLASS/, list all in a CSV file with the columns path, label and split, or move them away"
         )
     beside = next((f"{name}.csv" for name in flat if f"{name}.csv" in files), None)
     if beside:

@@ -21,7 +21,7 @@ INSTEAD = {
     "masks": "set model.head to upernet or semantic_fpn, as --recipe ade20k_fpn does",
 }
 PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
-INSIST = "--data.name folder"
+INSIST = "--data.name folder insists on class folders; dsmixer check and pack: --name folder"
 SHOWN = 5  # names in a sentence
 
 
@@ -66,7 +66,7 @@ def recognize(root: str, depth: int = 3) -> Layout:
         there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"
         raise ValueError(f"{root} holds {there}; {EXPECTED}")
     if told := foreign(root, folders, files):
-        raise ValueError(f"{root} {told}" + ("" if INSIST in told else f" ({INSIST} insists on class folders)"))
+        raise ValueError(f"{root} {told} ({INSIST})")
     return _inside(root, folders, depth)
 
 
