@@ -47,7 +47,14 @@ def test_check_of_clean_data_is_0(tmp_path, capsys):
     assert main(["check", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert "6 of 6 images" in captured.out
+    assert "warning" not in captured.out
     assert captured.err == ""
+
+
+def test_check_warns_of_one_class_alone_as_train_refuses_it(tmp_path, capsys):
+    class_folders(tmp_path, {"ant": 3})
+    assert main(["check", str(tmp_path)]) == 0
+    assert "\nwarning: train has only the class 'ant'; at least two are needed to train on\n" in capsys.readouterr().out
 
 
 def test_pack_says_what_it_leaves_out_and_what_it_made(root, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -47,7 +48,15 @@ TABLE = [
     (["predict", "a.png", "--weights", "run"], "the run run is not finished"),
     (["predict", "a.png", "--weights", "atto.safetensors"], "does not say its model_kwargs, class_names"),
     (["predict", "a.png", "--weights", "pickled.pth"], "is no .safetensors file"),
-    (["predict", "a.png", "--weihts", "run"], "unrecognized arguments: --weihts"),
+    (["predict", "a.png", "--weihts", "run"], "unrecognized arguments: --weihts run; did you mean --weights?"),
+    (["predict", "a.png", "--topk=3"], "unrecognized arguments: --topk=3; did you mean --top-k?"),
+    (["check", "full", "--ot", "x.csv"], "did you mean --out?"),
+    (
+        ["evaluate", "whole.safetensors", "--data.rot", "full"],
+        "--data.rot is no option of dsmixer evaluate; did you mean",
+    ),
+    (["evaluate", "whole.safetensors", "--splits=val"], "no option of dsmixer evaluate; did you mean --split?"),
+    (["train", "digits"], "did you mean --recipe digits? say what to train: --recipe ade20k_fpn | "),
     (["evaluate"], "the following arguments are required: WEIGHTS"),
     (["evaluate", "full"], "full is not the folder of a run"),
     (["weights", "run"], "the following arguments are required: --tag"),
@@ -64,22 +73,31 @@ TABLE = [
     (["train", "--recipe", "type.yaml"], "optim.epochs is 'many', expected a value of type int"),
     (["train", "--recipe", "target.yaml"], "'model._target_' is no setting"),
     (["train", "--recipe", "cifar10"], "data.root is not set"),
-    (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere is not a folder"),
+    (["train", "--recipe", "cifar10", "--data.root", "nowhere"], "nowhere does not exist"),
     (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=parquet"], "no parquet file"),
     (["train", "--recipe", "cifar10", "--data.root", "full", "--data.name=auto"], "neither images nor folders"),
     ([*DIGITS, "--data.root", "full"], "data.name is digits, which come without data.root"),
     (["check"], "the following arguments are required: DATA"),
-    (["check", "nowhere"], "nowhere is not a folder"),
+    (["check", "nowhere"], "nowhere does not exist"),
     (["check", "full"], "neither images nor folders"),
     (["check", "full", "--name=mnist"], "invalid choice: 'mnist'"),
     (["check", "full", "--workers=0"], "--workers is 0, but it must be at least 1"),
     (["check", "full", "--out", "bad.yaml"], "--out bad.yaml exists"),
-    (["pack", "nowhere", "new"], "nowhere is not a folder"),
+    (["pack", "nowhere", "new"], "nowhere does not exist"),
     (["pack", "full", "run"], "run exists; give a folder that does not, or is empty"),
     (["pack", "full", "new", "--shard-size=0"], "--shard-size is 0"),
     (["pack", "full", "new", "--resize=-3"], "--resize is -3"),
     ([*DIGITS, "--optim.lrr=1"], "did you mean optim.lr"),
-    ([*DIGITS, "--lr=1"], "'lr' is no setting"),
+    ([*DIGITS, "--lr=1"], "'lr' is no setting; did you mean optim.lr?"),
+    ([*DIGITS, "--optim.learning_rate=1"], "did you mean optim.lr?"),
+    ([*DIGITS, "--wd=1"], "did you mean optim.weight_decay?"),
+    ([*DIGITS, "--batch-size=1"], "did you mean data.batch_size?"),
+    ([*DIGITS, "--model", "dsm_test"], "did you mean model.name?"),
+    ([*DIGITS, "--img_size=8"], "did you mean data.image_size?"),
+    ([*DIGITS, "--epoch=8"], "did you mean optim.epochs?"),
+    ([*DIGITS, "--name=auto"], "did you mean model.name or data.name or optim.name?"),
+    ([*DIGITS, "--data.nam=auto"], "did you mean data.name?"),
+    ([*DIGITS, "--overwrit"], "did you mean overwrite?"),
     ([*DIGITS, "--optim.lr=fast"], "optim.lr is 'fast', expected a value of type float"),
     ([*DIGITS, "--optim.clip_grad=none"], "optim.clip_grad is 'none', expected a value of type float or null"),
     ([*DIGITS, "--data.name=mnist"], "data.name is 'mnist', expected one of 'auto', 'folder', 'parquet'"),
@@ -97,7 +115,11 @@ TABLE = [
     (["evaluate", "whole.safetensors", "--data.name=digits", "--out", "bad.yaml/x/y"], "lies in bad.yaml, which is a"),
     ([*DIGITS, "--model.weights=gone.safetensors"], "model.weights: gone.safetensors does not exist"),
     ([*DIGITS, "--model.weights=pickled.pth"], "model.weights: pickled.pth is no .safetensors file"),
-    (["train", "--recipe", "finetune", "--data.root", "full"], "say which weights to take the name from"),
+    (["train", "--recipe", "finetune", "--data.root", "full"], "or the weights to take the name from, such as"),
+    (
+        ["train", "--recipe", "finetune", "--data.root", "full", "--model.weights", "timm"],
+        "model.weights is timm: name the model, such as --model.name convnext_atto",
+    ),
     ([*DIGITS, "--model.freeze=backbone"], "model.weights is null: only weights that were trained are worth keeping"),
     ([*DIGITS, "--data.mix_epochs=5"], "neither data.mixup nor data.cutmix is on"),
     ([*DIGITS, "--optim.bce_threshold=0.5"], "optim.loss is cross_entropy, not bce"),
@@ -133,7 +155,8 @@ SLOW = [
     ([*DIGITS, "--model.name=dsm_tset"], "try dsm_test"),
     ([*DIGITS, "--model.kwargs.width=3"], "dsm_test does not take model.kwargs"),
     ([*DIGITS, "--model.name=convnext_atto", "--model.kwargs={}"], "convnext_atto cannot take images of 1x8x8"),
-    ([*DIGITS, "--data.batch_size=5000"], "data.batch_size 5000 times optim.accumulate 1 is more than the"),
+    ([*DIGITS, "--data.batch_size=5000"], "training images: give --data.batch_size 1295 or less"),
+    ([*DIGITS, "--data.batch_size=9", "--optim.accumulate=150", "--data.mixup=0"], "give --data.batch_size 8 or less"),
     (
         [*DIGITS, "--data.in_chans=3", "--data.mean=[0,0,0]", "--data.std=[1,1,1]", "--data.rand_augment=x"],
         "'x'; try rand",
@@ -205,6 +228,19 @@ def test_the_command_line_wins_over_the_recipe_in_any_order():
     assert config.optim.lr == 1e-4
     assert config.data.in_chans == 1
     assert config.model.kwargs == {**content["model"]["kwargs"], "depths": [1, 1]}
+
+
+@pytest.mark.parametrize("recipe", ["finetune", "coco_retinanet_1x"])
+def test_one_epoch_works_with_what_its_complaint_says(recipe):
+    from dsmixer.cli.options import read_recipe, resolve
+
+    content = read_recipe(recipe)[1]
+    arguments = ["--data.root=full", "--model.name=dsm_test", "--optim.epochs=1"]
+    with pytest.raises(ValueError, match=r"only 1: .*--optim.|1 epochs; .*--optim.") as caught:
+        resolve(content, arguments)
+    advice = shlex.split(str(caught.value))
+    first = next(place for place, word in enumerate(advice) if word.startswith("--"))
+    resolve(content, [*arguments, *advice[first:]])
 
 
 def test_debugging_shows_the_traceback(here, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -60,6 +61,22 @@ def test_the_table(capsys):
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["name"] for row in rows] == ["resnet18"]
     assert int(rows[0]["parameters"]) == 11_689_512
+
+
+def test_what_is_known_is_shown_at_once(capsys, monkeypatch):
+    from dsmixer.cli import models
+
+    def counted(name, height, width):
+        shown.append(capsys.readouterr().out)
+        return models.Cost(name, 1, 1, 1)
+
+    shown, moved = [], []
+    monkeypatch.setattr(models, "cost", counted)
+    assert main(["models", "dsm_t*", "--csv"]) == 0
+    assert shown == ["name,parameters,macs,activation_bytes,training_bytes,packaged_weights\n", "dsm_test,1,1,1,17,\n"]
+    monkeypatch.setattr(models, "bar", lambda total: nullcontext(lambda done: moved.append((done, total))))
+    assert main(["models", "dsm_t*"]) == 0
+    assert moved == [(1, 2), (1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(here, capsys, monkeypatc
 
 
 MISTAKES = [
-    (["nowhere", "out"], "nowhere is not a folder"),
+    (["nowhere", "out"], "nowhere does not exist"),
     (["tree", "tree"], "tree exists; give a folder that does not"),
     (["tree", "file"], "file exists; give a folder that does not"),
     (["tree", "out", "--shard-size=0"], "--shard-size is 0"),

@@ -1,7 +1,10 @@
 """A list of images is read as it says, never outside its folder unless that is allowed."""
 
+from pathlib import Path
+
 import pytest
 
+from dsmixer.data.csvfile import COLUMNS
 from dsmixer.data.layout import recognize
 from dsmixer.data.splits import open_data, open_splits
 
@@ -27,7 +30,9 @@ def test_a_list_wins_over_the_folders_that_its_images_lie_in(root):
     assert again.read(1) == train.read(1)
 
 
-@pytest.mark.parametrize("first", ["path,label,split", "split;class;file", "label\tsubset\tfilename"])
+@pytest.mark.parametrize(
+    "first", ["path,label,split", "split;class;file", "label\tsubset\tfilename", "file_name,label,split"]
+)
 def test_columns_in_any_order_by_their_usual_names_with_the_usual_separators(root, first):
     separator = next(sign for sign in ",;\t" if sign in first)
     rows = [
@@ -37,7 +42,7 @@ def test_columns_in_any_order_by_their_usual_names_with_the_usual_separators(roo
     ]
     lines = [first]
     for path, label, split in rows:
-        value = {"path": path, "file": path, "filename": path, "split": split, "subset": split}
+        value = {"path": path, "file": path, "filename": path, "file_name": path, "split": split, "subset": split}
         cells = [value.get(word, label) for word in first.split(separator)]
         lines.append(separator.join(f'"{cell}"' if separator in cell else cell for cell in cells))
     (root / "x.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())  # as a spreadsheet saves it
@@ -76,8 +81,8 @@ def test_paths_stay_inside_the_folder_unless_allowed(root, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,label\nx,y\n", "neither|no class folders|has no column path"),
-        ("path\nx\n", "has no column label in its first line; expected one called label, class, category"),
+        ("name,label\nx,y\n", "has no column path in its first line; expected one called path, file, .*, file_name, "),
+        ("path\nx\n", "has no column label in its first line; expected one called label, class, category, target"),
         ("path,label\nx.png,a\ny.png\n", "line 3: 1 cells, expected at least 2"),
         ("path,label\nx.png,\n", "line 2: no label"),
         ("path,label\n,a\n", "line 2: no path"),
@@ -108,3 +113,9 @@ def test_a_file_that_is_missing_or_no_file_is_named(root):
         train.read(0)
     with pytest.raises(ValueError, match=r"^ants: not a file$"):
         train.read(1)
+
+
+def test_the_documented_names_of_columns_are_those_that_are_known():
+    text = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    for names in COLUMNS.values():
+        assert ", ".join(f"`{name}`" for name in names) in " ".join(text.split())

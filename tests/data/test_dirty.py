@@ -176,8 +176,20 @@ def test_processes_that_share_a_run_share_the_list_and_the_budget(tmp_path):
 
 
 def test_nothing_is_allowed_where_nothing_is_said_to_be(tmp_path):
-    with pytest.raises(DataError, match=r"1 of 1,000 images cannot be read, more than data.max_bad 0 allows: a: b"):
+    with pytest.raises(DataError, match=r"1 of 1,000 images cannot be read, more than data.max_bad 0 allows: .*: a: b"):
         BadFiles(None, 0, 1000, lambda _: None).add([("a", "b")])
+
+
+@pytest.mark.parametrize(
+    ("bad", "images", "enough"), [(1, 21, "0.05"), (1, 1000, "0.001"), (3, 10, "0.5"), (7, 10, "1"), (2, 1, "1")]
+)
+def test_the_way_out_is_the_smallest_round_share_that_suffices(tmp_path, bad, images, enough):
+    found = [(f"{number}.jpg", "empty") for number in range(bad)]
+    run = f"--resume {tmp_path} --data.max_bad {enough}: 0.jpg"
+    for path, advice in ((None, f"allow them with --data.max_bad {enough}: 0.jpg"), (tmp_path / "bad_files.csv", run)):
+        with pytest.raises(DataError, match=re.escape(advice)):
+            BadFiles(path, 0, images, lambda _: None).add(found)
+    BadFiles(None, float(enough), max(images, bad), lambda _: None).add(found)
 
 
 def test_the_console_hears_of_the_first_ones_only(tmp_path):

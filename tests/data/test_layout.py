@@ -60,7 +60,7 @@ OTHERS = [
     ("masks", "is annotated with masks; "),
     ("boxes", "is annotated with boxes; "),
     ("voc", "is annotated with boxes; "),
-    ("nothing", "is not a folder; "),
+    ("nothing", "does not exist; "),
 ]
 
 
@@ -82,3 +82,66 @@ def test_the_advice_is_what_the_command_line_has(kind, heads):
     start = words.index("to") + 1
     assert [word for word in words[start : words.index("as")] if word != "or"] == list(heads)
     assert words[words.index("--recipe") + 1] in recipes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("images.zip", "is not a folder but an archive: unpack it, and give the folder; expected class folders"),
+        ("images.tar.gz", "an archive: unpack it"),
+        ("train-00.tar", "give the folder that holds it, .*here; expected"),
+        ("train.parquet", "give the folder that holds it, .*here; expected"),
+        ("1.jpg", "is not a folder; expected"),
+    ],
+)
+def test_a_file_is_told_what_to_do_with_it(tmp_path, name, message):
+    path = tmp_path / "here" / name
+    with pytest.raises(ValueError, match=f"{name} does not exist; expected"):
+        check_root("auto", str(path))
+    path.parent.mkdir()
+    path.write_text("")
+    with pytest.raises(ValueError, match=message):
+        check_root("auto", str(path))
+
+
+FOREIGN = {
+    "train/metadata.csv train/1.jpg test/metadata.csv test/2.jpg": "holds train/metadata.csv, .*/train/meta",
+    "train/metadata.jsonl train/images/1.jpg": "holds train/metadata.jsonl, .* a CSV file with the columns path",
+    "train/_annotations.coco.json train/1.jpg valid/_annotations.coco.json valid/2.jpg": "boxes as Roboflow has them",
+    "train.csv train/1.jpg test/2.jpg": "holds train.csv beside train/, but not a CSV .*such as train/1.jpg,cat",
+    "train/1.png trainannot/1.png val/2.png valannot/2.png": "holds train/ and trainannot/, images and their annot",
+    "images/1.jpg labels/1.txt": "holds images/ and labels/, .*; expected for those are images/train and annotations/",
+    "Train/images/1.jpg Train/labels/1.txt data.yaml": "holds Train/images/ and Train/labels/",
+    "train/1.jpg test/2.jpg sample/3.jpg": "has no class folders in train, test; train/CLASS/ is expected",
+    "train/ant/1.jpg train/bee/2.jpg val/3.jpg": "holds val/ with images, but .*; sort them into val/CLASS/",
+}
+
+
+@pytest.mark.parametrize("names", FOREIGN)
+def test_layouts_of_others_do_not_become_classes(tmp_path, names):
+    for name in names.split():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("file_name,breed" if path.suffix == ".csv" else "")
+    with pytest.raises(ValueError, match=FOREIGN[names]) as caught:
+        check_root("auto", str(tmp_path))
+    assert "--data.name folder" in str(caught.value)
+    check_root("folder", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "train/ant/1.jpg train/bee/2.jpg train/metadata.csv",
+        "train/ant/1.jpg train/bee/2.jpg train.csv",
+        "images/1.jpg sounds/2.jpg",
+        "bus/1.jpg train/2.jpg",
+        "train/labels/1.jpg train/masks/2.jpg",
+    ],
+)
+def test_class_folders_beside_something_are_still_class_folders(tmp_path, names):
+    for name in names.split():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert recognize(str(tmp_path)).kind == "folder"

@@ -1,5 +1,6 @@
 """Parquet splits agree on what a label means, and say what is wrong with a folder."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -101,7 +102,17 @@ def test_files_that_are_not_what_they_should_be(folder):
     with pytest.raises(ValueError, match="not a readable parquet file"):
         open_parquet(str(folder))
     pq.write_table(pa.table({"image": [b""], "label": [0]}), folder / "test.parquet")
-    with pytest.raises(ValueError, match="no class names"):
+    with pytest.raises(
+        ValueError, match=r"no class names: .* as `datasets` writes them .*; or give class folders, or a CSV"
+    ):
+        open_parquet(str(folder))
+    features = {"image": {"_type": "Image"}, "label": {"_type": "Value", "dtype": "string"}}
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pa.table({"image": [b""], "label": ["ant"]}).replace_schema_metadata(about)
+    pq.write_table(table, folder / "test.parquet")
+    with pytest.raises(
+        ValueError, match=r"label columns \[\]; expected one of each, .*class_encode_column makes one of"
+    ):
         open_parquet(str(folder))
 
 

@@ -206,7 +206,7 @@ def test_every_evaluation_gets_a_folder_of_its_own_and_a_failed_one_leaves_none(
         (["{}", "--sizes", "0"], "--sizes 0 is no size; give factors such as 0.75"),
         (["{}", "--split=half"], "invalid choice: 'half'"),
         (["{}/model.safetensors", "--data.name=mnist"], "data.name is 'mnist', expected one of"),
-        (["{}", "--data.root=nowhere"], "nowhere is not a folder"),
+        (["{}", "--data.root=nowhere"], "nowhere does not exist"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(run, tmp_path, monkeypatch, capsys, arguments, message):

@@ -174,4 +174,5 @@ def test_without_a_network_one_sentence_says_so(monkeypatch):
     (message,) = errors("http://127.0.0.1:9/a.png")
     assert message.startswith("cannot be fetched (")
     assert message.endswith("is there a network?")
+    assert errors("ftp://example.org/a.png") == ["ftp addresses are not fetched, only http and https"]
     assert errors("http://[bad/a.png") == ["Invalid IPv6 URL"]

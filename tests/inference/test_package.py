@@ -126,7 +126,7 @@ def test_a_network_with_a_head_ships_beside_classifiers_and_is_never_the_default
     assert repr(dsmixer.load("dsm_test-upernet.made_up")) == "<dsm_test with upernet, 3 classes a pixel>"
     assert "timm.create_model" not in file.with_suffix(".md").read_text()
     assert read_packaged({"dsm_test": None}) == {}
-    with pytest.raises(ValueError, match="no weights come with this version"):
+    with pytest.raises(ValueError, match=r"no weights of a classifier lie in .*, which DSMIXER_WEIGHTS names; name a"):
         default()
 
 
@@ -156,8 +156,22 @@ def test_the_default_knows_the_most_classes(tmp_path, monkeypatch):
     assert sorted(packaged()) == ["dsm_test.digits", "dsm_test.letters"]
     assert default().stem == "dsm_test.letters"
     assert dsmixer.load("dsm_test.digits").classes == ABOUT["class_names"]
-    with pytest.raises(ValueError, match=r"a packaged name \(one of dsm_test.digits, dsm_test.letters\)"):
+    listed = r"give .* a packaged name \(one of dsm_test.digits, dsm_test.letters\)"
+    with pytest.raises(ValueError, match=rf"dsm_test.letter does not exist; did you mean dsm_test.letters\? {listed}"):
         dsmixer.load("dsm_test.letter")
+    with pytest.raises(ValueError, match=rf"nothing like it does not exist; {listed}"):
+        dsmixer.load("nothing like it")
+    with pytest.raises(ValueError, match=r"^dsm_test needs a tag, .*: dsm_test.digits or dsm_test.letters$"):
+        dsmixer.load("dsm_test")
+
+
+def test_another_folder_of_weights_that_is_none_is_named(tmp_path, monkeypatch):
+    nowhere = f"lie in {tmp_path / 'nowhere'}, which DSMIXER_WEIGHTS names, but which is no folder"
+    monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path / "nowhere"))
+    with pytest.raises(ValueError, match=f"^no weights of a classifier {nowhere}; name a run folder"):
+        default()
+    with pytest.raises(ValueError, match=rf"^dsm_test.letters does not exist; .* \(none of which {nowhere}\)$"):
+        dsmixer.load("dsm_test.letters")
 
 
 def test_models_say_which_have_weights(shipped, tmp_path, monkeypatch, capsys):

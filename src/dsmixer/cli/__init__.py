@@ -6,6 +6,7 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Iterable
 from typing import NoReturn
 
 VERBS = {
@@ -22,8 +23,17 @@ VERBS = {
 class Parser(argparse.ArgumentParser):
     """The options of a verb; a mistake in them is a ``ValueError``, which `main` answers like any other."""
 
+    @property
+    def options(self) -> list[str]:
+        """As they are written."""
+        return list(self._option_string_actions)
+
     def error(self, message: str) -> NoReturn:
         """In place of argparse's usage and exit."""
+        if message.startswith("unrecognized arguments: "):
+            unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+            hints = (did_you_mean(word, self.options) for word in unknown)
+            message = "; ".join([message, *filter(None, hints)])
         raise ValueError(message)
 
 
@@ -42,8 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dsmixer {dsmixer.__version__}")
         return 0
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(VERBS)}"
+        hint = did_you_mean(verb, VERBS) or f"there are {', '.join(VERBS)}"
         return complain(f"unknown command {verb!r}; {hint} (dsmixer --help)")
     return _run(verb, arguments[1:])
 
@@ -59,6 +68,12 @@ def _run(verb: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def did_you_mean(word: str, words: Iterable[str], count: int = 1) -> str:
+    """A question with the nearest of ``words``, at most ``count``; "" where none is near."""
+    close = difflib.get_close_matches(word, list(words), count)
+    return f"did you mean {' or '.join(close)}?" if close else ""
 
 
 def help_text() -> str:

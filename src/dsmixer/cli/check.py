@@ -51,12 +51,15 @@ def main(arguments: list[str]) -> int:
 
 
 def _classes(asked: argparse.Namespace) -> Checked:
+    from dsmixer.data.splits import too_few
+
     sources, notes = open_source(asked)
     found = _inspect(sources, asked.workers)
     bad = dict(found.bad)
     copies = _copies(found, f", {found.contradicted:,} in another class")
     table = [*_images(found, bad), *_splits(sources), copies]
-    return Checked(table, _notes(notes), bad)
+    alone = too_few(sources["train"].classes)
+    return Checked(table, [*_notes(notes), *([f"warning: train {alone} to train on"] if alone else [])], bad)
 
 
 def _boxes(asked: argparse.Namespace) -> Checked:

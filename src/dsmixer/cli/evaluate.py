@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dsmixer.cli import Parser, complain
+from dsmixer.cli import Parser, complain, did_you_mean
 from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
 from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
@@ -61,7 +61,8 @@ def _config(weights: Path, about: About, rest: list[str]) -> Config:
     for argument in rest:
         key = argument.partition("=")[0].removesuffix("+")
         if argument.startswith("--") and key not in known:
-            raise ValueError(f"{key} is no option of dsmixer evaluate; of the data there are {', '.join(known)}")
+            hint = did_you_mean(key, [*known, *_parser().options]) or f"of the data there are {', '.join(known)}"
+            raise ValueError(f"{key} is no option of dsmixer evaluate; {hint}")
     path = weights.parent / "config.yaml"
     of_run = read_yaml(path.read_text(), str(path)) if path.is_file() else {}
     elsewhere = bool({argument.partition("=")[0] for argument in rest} & {"--data.root", "--data.name"})

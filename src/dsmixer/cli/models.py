@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dsmixer.cli import Parser
+from dsmixer.cli.progress import bar
 from dsmixer.weights import packaged, variant_and_tag
 
 
@@ -69,11 +70,15 @@ def main(argv: list[str]) -> int:
     for packaged_name in packaged():
         variant, tag = variant_and_tag(packaged_name)
         tags.setdefault(variant, []).append(tag)
-    costs = (cost(name, height, width) for name in names)
     if options.csv:
-        _print_csv(costs, tags)
-    else:
-        _print_table(sorted(costs, key=lambda found: found.parameters), tags, height, width)
+        _print_csv((cost(name, height, width) for name in names), tags)
+        return 0
+    with bar(len(names)) as advance:
+        costs = []
+        for name in names:
+            costs.append(cost(name, height, width))
+            advance(1)
+    _print_table(sorted(costs, key=lambda found: found.parameters), tags, height, width)
     return 0
 
 
@@ -97,7 +102,7 @@ def _print_csv(costs: Iterable[Cost], tags: dict[str, list[str]]) -> None:
     print("name,parameters,macs,activation_bytes,training_bytes,packaged_weights")
     for found in costs:
         numbers = found.parameters, found.macs, found.activations, found.training_bytes
-        print(found.name, *numbers, " ".join(tags[found.name]), sep=",")
+        print(found.name, *numbers, " ".join(tags[found.name]), sep=",", flush=True)
 
 
 def _print_table(costs: list[Cost], tags: dict[str, list[str]], height: int, width: int) -> None:

@@ -13,6 +13,23 @@ from jsonargparse import ArgumentParser, Namespace
 
 from dsmixer.config import SECTIONS, Config, field_docs
 
+# What other programs call some settings
+HABITS = {
+    "learning_rate": "optim.lr",
+    "wd": "optim.weight_decay",
+    "opt": "optim.name",
+    "optimizer": "optim.name",
+    "warmup": "optim.warmup_epochs",
+    "batch": "data.batch_size",
+    "bs": "data.batch_size",
+    "img_size": "data.image_size",
+    "imgsz": "data.image_size",
+    "num_workers": "data.workers",
+    "data": "data.root",
+    "model": "model.name",
+    "pretrained": "model.weights",
+}
+
 
 def parser() -> ArgumentParser:
     """One option for each field of the configuration: its default and text from there, its type checked."""
@@ -105,8 +122,20 @@ def _values(section: Namespace) -> dict[str, Any]:
 def _known(key: str, where: str) -> None:
     keys = list(flat(Config()))
     if key not in keys and not key.startswith("model.kwargs."):
-        hint = _near(key, keys) if "." in key else _near(key, [*keys, "recipe", "resume", "out", "overwrite"])
-        raise ValueError(f"{where}: {key!r} is no setting; {hint}")
+        raise ValueError(f"{where}: {key!r} is no setting; {_near_setting(key, keys)}")
+
+
+def _near_setting(key: str, keys: list[str]) -> str:
+    """The nearest by its last word, for the section is what people leave out."""
+    section, _, last = key.replace("-", "_").rpartition(".")
+    by_last: dict[str, list[str]] = {word: [known] for word, known in HABITS.items()}
+    for known in [*(() if section else ("recipe", "resume", "out", "overwrite")), *keys]:
+        by_last.setdefault(known.rpartition(".")[2], []).append(known)
+    close = difflib.get_close_matches(last, by_last, 1)
+    if not close:
+        return _near(key, keys)
+    found = by_last[close[0]]
+    return f"did you mean {' or '.join([k for k in found if k.startswith(f'{section}.')] or found)}?"
 
 
 def _near(word: str, words: list[str]) -> str:

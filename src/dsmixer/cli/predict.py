@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> int:
         raise ValueError("say what to predict: files, folders, patterns, http(s) addresses, or - for standard input")
     if asked.images != ["-"] and "-" in asked.images:
         raise ValueError("- (standard input) goes alone")
+    if len(asked.images) == 1 and (name := asked.images[0]).lower().endswith(".txt"):
+        raise ValueError(f"{name} is no image; if it names images, one a line: dsmixer predict - < {name}")
     head = read_about(find(asked.weights)).head  # a mistake here is answered before torch is imported
     wanted = _wanted(asked)
     check_kind(head, settings, wanted)

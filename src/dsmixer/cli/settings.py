@@ -67,8 +67,12 @@ def new_file(option: str, name: str | None, overwrite: bool) -> Path | None:
     if name is None:
         return None
     path = Path(name)
-    if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"{option} {name} is {'a folder' if path.is_dir() else 'in no folder'}; give a file")
+    if path.is_dir():
+        raise ValueError(f"{option} {name} is a folder; give a file")
+    if not path.parent.is_dir():
+        exists = path.parent.exists()
+        wrong = f"{path.parent} is no folder" if exists else f"the folder {path.parent} does not exist; make it first"
+        raise ValueError(f"{option} {name}: {wrong}")
     if path.exists() and not overwrite:
         raise ValueError(f"{option} {name} exists; choose another or add --overwrite")
     return path

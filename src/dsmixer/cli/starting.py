@@ -50,7 +50,8 @@ def starting(asked: Namespace, rest: list[str]) -> tuple[Config, Start]:
         folder = run_folder(asked.resume)
         return _resumed(folder, rest), Start(folder, resume=True)
     if not asked.recipe:
-        raise ValueError(f"say what to train: --recipe {' | '.join(recipes())} | FILE.yaml, or --resume DIR")
+        meant = f"did you mean --recipe {rest[0]}? " if rest and rest[0] in recipes() else ""
+        raise ValueError(f"{meant}say what to train: --recipe {' | '.join(recipes())} | FILE.yaml, or --resume DIR")
     name, content = read_recipe(asked.recipe)
     config = resolve(content, rest)
     if asked.overwrite and not asked.out:

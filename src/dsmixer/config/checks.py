@@ -11,6 +11,7 @@ LABEL_PIXELS = ("upernet", "semantic_fpn")
 FIND_OBJECTS = ("fasterrcnn", "maskrcnn", "retinanet", "fcos")
 # What a head's data is, in the words of `dsmixer.data.layout`
 READS = {**dict.fromkeys(LABEL_PIXELS, "masks"), **dict.fromkeys(FIND_OBJECTS, "boxes")}
+NO_DROPS = '--optim.drop_epochs "[]"'
 # What changes images, targets or the choice of the best epoch for classes alone
 CLASSES_ALONE = """
     model.freeze data.name data.allow_outside data.cache data.crop_pct data.interpolation data.repeats data.vflip
@@ -53,13 +54,19 @@ def _schedule(config: "Config") -> Iterator[str]:
     """The learning rate over the epochs."""
     optim = config.optim
     if optim.warmup_epochs > optim.epochs:
-        yield f"optim.warmup_epochs is {optim.warmup_epochs}, but optim.epochs is only {optim.epochs}"
+        yield (
+            f"optim.warmup_epochs is {optim.warmup_epochs}, but optim.epochs is only {optim.epochs}: shorten it, for "
+            "instance --optim.warmup_epochs 0"
+        )
     if optim.schedule == "step" and not optim.drop_epochs:
         yield "optim.schedule is step, but optim.drop_epochs is empty: say after which epochs, such as [8, 11]"
     if optim.drop_epochs and optim.schedule != "step":
-        yield f"optim.drop_epochs is {optim.drop_epochs}, but optim.schedule is {optim.schedule}, not step"
+        yield f"optim.drop_epochs is {optim.drop_epochs}, but optim.schedule is {optim.schedule}, not step: {NO_DROPS}"
     if optim.drop_epochs != sorted(set(optim.drop_epochs)) or not all(0 < d < optim.epochs for d in optim.drop_epochs):
-        yield f"optim.drop_epochs is {optim.drop_epochs}, but must rise, between 0 and the {optim.epochs} epochs"
+        yield (
+            f"optim.drop_epochs is {optim.drop_epochs}, but must rise, between 0 and the {optim.epochs} epochs; "
+            f"without any: --optim.schedule cosine {NO_DROPS}"
+        )
     if optim.layer_decay is None and optim.layer_decay_by != "block":
         yield f"optim.layer_decay_by is {optim.layer_decay_by}, but optim.layer_decay is null"
     if optim.power != 1 and optim.schedule != "poly":
@@ -75,8 +82,8 @@ def _contradictions(config: "Config") -> Iterator[str]:
         yield f"optim.bce_threshold is {optim.bce_threshold}, but optim.loss is {optim.loss}, not bce"
     if model.name is None and model.weights in (None, "timm"):
         yield (
-            f"model.name is null and model.weights is {model.weights or 'null'}: say which weights to take the name "
-            "from, with --model.weights"
+            f"model.name is null and model.weights is {model.weights or 'null'}: name the model, such as "
+            "--model.name convnext_atto, or the weights to take the name from, such as --model.weights RUN"
         )
     if model.freeze == "backbone" and model.weights is None:
         yield "model.freeze is backbone, but model.weights is null: only weights that were trained are worth keeping"

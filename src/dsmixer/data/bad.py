@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -48,9 +49,15 @@ class BadFiles:
             raise DataError(
                 f"{len(self)} of {self.images:,} images cannot be read, more than data.max_bad {self.max_bad:g} allows"
                 + (f" (listed in {self.path})" if self.path else "")
-                + f": {few}"
+                + f": {self._way_out()}: {few}"
                 + (", ..." if len(self) > SHOWN else "")
             )
+
+    def _way_out(self) -> str:
+        enough = f"--data.max_bad {_round_up(len(self) / max(self.images, len(self))):g}"
+        if self.path is None:
+            return f"repair them, or allow them with {enough}"
+        return f"repair them and remove the list, or go on with --resume {self.path.parent} {enough}"
 
     def _add(self, name: str, reason: str) -> None:
         self.reasons[name] = reason
@@ -68,6 +75,12 @@ def write_bad(path: Path, reasons: dict[str, str]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(_lines([HEADING, *reasons.items()]))
     os.replace(temporary, path)
+
+
+def _round_up(share: float) -> float:
+    """The next of 0.1, 0.2, 0.5, 1 and their tenths."""
+    tenth = 10.0 ** math.floor(math.log10(share))
+    return next(digit * tenth for digit in (1, 2, 5, 10) if digit * tenth >= share)
 
 
 def _lines(rows: Iterable[Bad]) -> bytes:

@@ -14,7 +14,7 @@ from dsmixer.data.folder import SPLITS, listing
 from dsmixer.data.source import Encoded, Source, numbers, read_file
 
 COLUMNS = {
-    "path": ("path", "file", "filename", "image", "filepath", "image_path"),
+    "path": ("path", "file", "filename", "file_name", "image", "filepath", "image_path"),
     "label": ("label", "class", "category", "target"),
     "split": ("split", "set", "subset"),
 }
@@ -101,8 +101,8 @@ def read_lines(path: str, split: str | None) -> list[Line]:
     """The images of one file; ``ValueError`` naming the line that is wrong."""
     columns = _columns(path)
     if missing := {"path", "label"} - set(columns):
-        first = ", ".join(COLUMNS[min(missing)][:3])
-        raise ValueError(f"{path} has no column {min(missing)} in its first line; expected one called {first}")
+        known = ", ".join(COLUMNS[min(missing)])
+        raise ValueError(f"{path} has no column {min(missing)} in its first line; expected one called {known}")
     lines = []
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

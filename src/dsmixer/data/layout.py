@@ -7,6 +7,7 @@ from dsmixer.data.boxes.coco import FILE_NAME as COCO
 from dsmixer.data.csvfile import SUFFIXES as CSV
 from dsmixer.data.csvfile import find_csv
 from dsmixer.data.folder import SPLITS, is_image, listing, split_folders
+from dsmixer.data.foreign import foreign
 from dsmixer.data.parquet import FILE_NAME
 
 EXPECTED = (
@@ -19,6 +20,8 @@ INSTEAD = {
     "boxes": "set model.head to fasterrcnn, maskrcnn, retinanet or fcos, as --recipe coco_retinanet_1x does",
     "masks": "set model.head to upernet or semantic_fpn, as --recipe ade20k_fpn does",
 }
+PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+INSIST = "--data.name folder insists on class folders; dsmixer check and pack: --name folder"
 SHOWN = 5  # names in a sentence
 
 
@@ -39,7 +42,7 @@ def recognize(root: str, depth: int = 3) -> Layout:
     if os.path.isfile(root) and root.lower().endswith(CSV):
         return Layout("csv", root)
     if not os.path.isdir(root):
-        raise ValueError(f"{root} is not a folder; {EXPECTED}")
+        raise ValueError(f"{root} {no_folder(root)}; {EXPECTED}")
     folders, files = listing(root)
     kinds = {
         "parquet": next(filter(FILE_NAME.fullmatch, files), None),
@@ -62,6 +65,8 @@ def recognize(root: str, depth: int = 3) -> Layout:
         loose = sum(map(is_image, files))
         there = f"{loose:,} images, but no class folders" if loose else "neither images nor folders"
         raise ValueError(f"{root} holds {there}; {EXPECTED}")
+    if told := foreign(root, folders, files):
+        raise ValueError(f"{root} {told} ({INSIST})")
     return _inside(root, folders, depth)
 
 
@@ -82,12 +87,26 @@ def dense_kind(root: str) -> str:
 def found_in(root: str) -> str:
     """What lies there, as a sentence about ``root`` goes on, for whoever expected something else."""
     if not os.path.isdir(root):
-        return "is not a folder"
+        return no_folder(root)
     if kind := dense_kind(root):
         return f"is annotated with {kind}"
     folders, files = listing(root)
     names = [*(f"{name}/" for name in folders), *files]
     return f"holds {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}" if names else "is empty"
+
+
+def no_folder(path: str) -> str:
+    """What a path is that is no folder, and what would work, as a sentence about it goes on."""
+    if not os.path.exists(path):
+        return "does not exist"
+    name = path.lower()
+    if name.endswith(PACKED):
+        return "is not a folder but an archive: unpack it, and give the folder"
+    if name.endswith((".parquet", ".tar")):
+        return (
+            f"is not a folder but one file of a data set: give the folder that holds it, {os.path.dirname(path) or '.'}"
+        )
+    return "is not a folder"
 
 
 def _inside(root: str, folders: list[str], depth: int) -> Layout:

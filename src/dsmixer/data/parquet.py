@@ -198,11 +198,15 @@ def _features(schema: Any, path: Path) -> tuple[str, str, list[str]]:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path} has no class names: expected Hugging Face's features in its schema metadata"
+            f"{path} has no class names: expected Hugging Face's features in its schema metadata, as `datasets` writes "
+            "them (features Image and ClassLabel, then to_parquet); or give class folders, or a CSV with path and label"
         ) from error
     images = [name for name, feature in features.items() if feature.get("_type") == "Image"]
     labels = [name for name, feature in features.items() if feature.get("_type") == "ClassLabel"]
     if len(images) != 1 or not labels or (len(labels) > 1 and "label" not in labels):
-        raise ValueError(f"{path} has image columns {images} and label columns {labels}; expected one of each")
+        raise ValueError(
+            f"{path} has image columns {images} and label columns {labels}; expected one of each, with `datasets` an "
+            "Image and a ClassLabel (class_encode_column makes one of text)"
+        )
     label = "label" if "label" in labels else labels[0]
     return images[0], label, features[label]["names"]

@@ -6,7 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from dsmixer.data.bad import Bad
-from dsmixer.data.layout import Layout, recognize
+from dsmixer.data.layout import Layout, no_folder, recognize
 from dsmixer.data.source import Source
 
 SPLIT_SEED = 20260101  # fixed: runs with different seeds are judged on the same images
@@ -102,7 +102,7 @@ def check_root(name: str, root: str) -> None:
         return
     layout = recognize(root) if name == "auto" else Layout(name, root)
     if not os.path.isdir(layout.root) and layout.kind != "csv":
-        raise ValueError(f"{root} is not a folder")
+        raise ValueError(f"{root} {no_folder(root)}")
     if layout.kind == "parquet":
         from dsmixer.data.parquet import find_files
 
@@ -168,10 +168,15 @@ def open_splits(
     return splits._replace(notes=(*notes, *carved, *_remarks(splits)))
 
 
+def too_few(classes: list[str]) -> str:
+    """Why nothing can be learned of these classes, as a sentence about the data goes on; "" where it can."""
+    return f"has only the class {classes[0]!r}; at least two are needed" if len(classes) == 1 else ""
+
+
 def _check(splits: Splits, root: str) -> None:
     """``ValueError`` where nothing could be learned or judged."""
-    if len(splits.classes) < 2:
-        raise ValueError(f"{root} has only the class {splits.classes[0]!r}; at least two are needed")
+    if told := too_few(splits.classes):
+        raise ValueError(f"{root} {told}")
     for split in ("train", "val", "test"):
         if not len(splits.part(split).rows):
             change = "smaller" if split == "train" else "larger"

@@ -109,6 +109,8 @@ def _named(name: str) -> Iterator[Input]:
     # os.path's, not pathlib's: of a name that is too long, or may not be looked at, Path.is_dir raises
     if re.match(r"https?://", name, re.IGNORECASE):
         return iter([Input(name, name)])
+    if (other := re.match(r"([a-z][a-z0-9+.-]*)://", name, re.IGNORECASE)) and not os.path.exists(name):
+        return iter([Input(name, ValueError(f"{other[1]} addresses are not fetched, only http and https"))])
     if os.path.isdir(name):
         return _some(_walk(name), Input(name, ValueError("holds no image")))
     if not os.path.exists(name) and any(sign in name for sign in "*?["):

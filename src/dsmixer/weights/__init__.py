@@ -3,6 +3,7 @@
 Headers alone are read here, without torch: a wrong file is refused before anything slow is loaded.
 """
 
+import difflib
 import os
 from pathlib import Path
 
@@ -10,13 +11,15 @@ from dsmixer.weights.about import About, read_about
 
 __all__ = ["About", "default", "find", "packaged", "read_about", "variant_and_tag"]
 
+VARIABLE = "DSMIXER_WEIGHTS"
+
 
 def packaged() -> dict[str, Path]:
     """The files by name, such as ``dsm_zepto.tiny_imagenet_100`` or, with a head, ``dsm_zepto-fcos.bccd``.
 
     DSMIXER_WEIGHTS names another folder of them.
     """
-    folder = Path(os.environ.get("DSMIXER_WEIGHTS") or Path(__file__).parent)
+    folder = Path(os.environ.get(VARIABLE) or Path(__file__).parent)
     return {path.stem: path for path in sorted(folder.glob("*.*.safetensors"))}
 
 
@@ -31,7 +34,9 @@ def default() -> Path:
     known = [(read_about(path), path) for path in packaged().values()]
     files = [(about.num_classes, path.stat().st_size, path) for about, path in known if about.head is None]
     if not files:
-        raise ValueError("no weights come with this version; name a run folder or a .safetensors file (with --weights)")
+        raise ValueError(
+            f"no weights of a classifier {_where()}; name a run folder or a .safetensors file (with --weights)"
+        )
     return max(files)[-1]
 
 
@@ -51,8 +56,25 @@ def find(weights: str | os.PathLike[str] | None) -> Path:
         return path
     if path.is_file():
         raise ValueError(f"{path} is no .safetensors file; nothing else is read, for other formats can run code")
-    there = f"one of {', '.join(known)}" if known else "none of which come with this version"
-    raise ValueError(f"{weights} does not exist; give a run folder, a .safetensors file or a packaged name ({there})")
+    raise ValueError(f"{weights} {_unknown(str(weights), list(known))}")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    """Why there are no such weights, and what would work."""
+    if tagged := [packed for packed in known if variant_and_tag(packed)[0] == name]:
+        return f"needs a tag, which says what the weights were trained on: {' or '.join(tagged)}"
+    close = difflib.get_close_matches(name, known, 1, 0.8)
+    hint = f"did you mean {close[0]}? " if close else ""
+    there = f"one of {', '.join(known)}" if known else f"none of which {_where()}"
+    return f"does not exist; {hint}give a run folder, a .safetensors file or a packaged name ({there})"
+
+
+def _where() -> str:
+    """Where packaged weights should have been, for whoever finds none."""
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return "come with this version"
+    return f"lie in {named}, which {VARIABLE} names" + ("" if Path(named).is_dir() else ", but which is no folder")
 
 
 def _of_run(folder: Path) -> Path:

@@ -54,7 +54,7 @@ def plan_of(config: Config, images: int, device: "torch.device") -> "Plan":
     if not steps:
         raise ValueError(
             f"data.batch_size {data.batch_size} times optim.accumulate {optim.accumulate} is more than the "
-            f"{images} training images"
+            f"{images} training images: {_fitting(images, optim.accumulate, bool(data.mixup or data.cutmix))}"
         )
     return Plan(
         seed=run.seed,
@@ -80,3 +80,11 @@ def plan_of(config: Config, images: int, device: "torch.device") -> "Plan":
         max_nonfinite=run.max_nonfinite,
         channels_last=run.channels_last,
     )
+
+
+def _fitting(images: int, accumulate: int, pairs: bool) -> str:
+    """The largest batch of which an epoch has one."""
+    largest, rest = images // accumulate, ""
+    if largest < 1 + pairs:
+        largest, rest = images, " with --optim.accumulate 1"
+    return f"give --data.batch_size {largest - largest % 2 * pairs} or less{rest}"
