@@ -85,17 +85,16 @@ def test_an_image_too_large_for_memory_is_reported_and_costs_no_other(weights, p
     assert (small.error, large.error) == (None, "the network fails at 97x33 pixels: memory is out")
 
 
-def test_what_is_less_certain_than_ap_asks_for_is_found_where_wanted(head, weights, photos):
-    if head in PIXELS:
-        pytest.skip("of objects")
-    model, path = dsmixer.load(weights), photos / "a/one.png"
-    name = "cls_score" if head == "maskrcnn" else "cls_logits"
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_what_is_less_certain_than_ap_asks_for_is_found_where_wanted(kind, photos, tmp_path):
+    model, path = dsmixer.load(write_weights(tmp_path / "model.safetensors", kind)), photos / "a/one.png"
+    name = "cls_score" if kind == "maskrcnn" else "cls_logits"
     layer = next(module for key, module in model.network.named_modules() if key.endswith(name))
     with torch.no_grad():
         layer.weight.zero_()
         layer.bias.fill_(-6.0)
-        layer.bias[0] += 5.0 if head == "maskrcnn" else 0.0  # the background
-    if head == "maskrcnn":
+        layer.bias[0] += 5.0 if kind == "maskrcnn" else 0.0  # the background
+    if kind == "maskrcnn":
         model.network.network.roi_heads.detections_per_img = 3
     counts = [len(model.predict(path, min_score=score)[0].found.scores) for score in (0.05, 0.0, 0.05)]
     assert counts[0] == counts[2] < counts[1]  # AP is measured as before

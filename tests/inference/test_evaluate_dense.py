@@ -265,7 +265,9 @@ def test_the_data_of_the_run_is_judged_and_other_data_has_its_own_names(masks, t
         "square": own["square"],
         "stripe": own["ground"],
     }
-    assert counted(f"--data.root={other}", *CODING) == own
+    asked = ["evaluate", str(weights), f"--out={out}", "--overwrite", f"--data.root={other}", *CODING]
+    assert main(asked) == 2
+    assert "classes.txt names the classes stripe, square, ground (3), but masks.classes" in capsys.readouterr().err
 
 
 def test_images_that_are_carved_from_train_are_spoken_of(trained, tmp_path, capsys):
