@@ -10,7 +10,7 @@ from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
 from dsmixer.cli.options import read_yaml, resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
-from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, MASK_CODING, READS, Config, EvaluateConfig
+from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, MASK_CODING, READS, Config, EvaluateConfig, ViewsConfig
 from dsmixer.engine.folder import check_place, claim, give_back, new_folder
 from dsmixer.weights import About, find, read_about
 
@@ -166,8 +166,7 @@ def _pixels(model: Any, config: Config, settings: EvaluateConfig, told: Told) ->
     split, bad = _part(splits, settings), told(splits.images)
     ways = looks(model, settings.sizes, settings.views)
     if settings.sizes and not settings.window:  # whole or through windows: the table shows both
-        side = model.about.image_size
-        ways |= looks(model, (), {"window": side, "stride": round(2 * side / 3)})
+        ways |= looks(model, (), ViewsConfig(window=model.about.image_size).views)
     with bar(len(ways) * len(split.rows)) as advance:
         options = {"workers": data.workers, "worker_timeout": data.worker_timeout, "advance": advance}
         result, task = evaluate_pixels(model, split, ways, bad=bad, **options)
