@@ -57,19 +57,26 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def draws(self, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every batch: the rows (steps, batch), where each is cropped (steps, 2, batch), whether it is mirrored."""
+        generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
+        rows = torch.randperm(len(self), generator=generator)[: len(self) // batch_size * batch_size]
+        border = self.pixels.shape[-1] // 8
+        shifts, mirrored = [], []
+        for _ in range(len(rows) // batch_size):
+            shifts.append(torch.randint(0, 2 * border + 1, (2, batch_size), generator=generator))
+            mirrored.append(torch.rand(batch_size, generator=generator) < 0.5)
+        return rows.view(-1, batch_size), torch.stack(shifts), torch.stack(mirrored)
+
+    def batch(self, rows: Tensor, shift: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+        """One batch and its labels, cropped from a reflected border of 1/8."""
+        cropped = _crop(self.pixels[rows], shift, mirrored, self.pixels.shape[-1] // 8)
+        return self._normalised(cropped), self.labels[rows]
+
     def epoch(self, batch_size: int, seed: int, epoch: int):
         """Shuffled batches, each image mirrored with probability 1/2 and cropped from a reflected border of 1/8."""
-        generator = torch.Generator().manual_seed(1_000_003 * seed + epoch)
-        order = torch.randperm(len(self), generator=generator)
-        device = self.labels.device
-        for batch in order[: len(self) // batch_size * batch_size].split(batch_size):
-            side = self.pixels.shape[-1]
-            border = side // 8
-            shift = torch.randint(0, 2 * border + 1, (2, batch_size), generator=generator)
-            mirrored = torch.rand(batch_size, generator=generator) < 0.5
-            rows = batch.to(device)
-            cropped = _crop(self.pixels[rows], shift.to(device), mirrored.to(device), border)
-            yield self._normalised(cropped), self.labels[rows]
+        for draw in zip(*self.draws(batch_size, seed, epoch), strict=True):
+            yield self.batch(*(part.to(self.labels.device) for part in draw))
 
     def in_order(self, batch_size: int):
         """All images once, as they are."""

@@ -207,7 +207,7 @@ class TokenGains(nn.Module):
 
     def rings(self, v_BUVC: Tensor, synthesis) -> Tensor:
         """(K, B, H, W, C): the values' part in every ring."""
-        rings_BUVK = ring_weights(torch.eye(NUM_RINGS)[None], *v_BUVC.shape[1:3])
+        rings_BUVK = ring_weights(torch.eye(NUM_RINGS, device=v_BUVC.device)[None], *v_BUVC.shape[1:3])
         return torch.stack([synthesis(v_BUVC * ring) for ring in rings_BUVK.split(1, -1)])
 
     def forward(self, x_BHWC: Tensor, y_KBHWC: Tensor) -> Tensor:

@@ -43,6 +43,10 @@ class Shape(NamedTuple):
     mlp_ratio: float = 3.0
     init_values: float = 0.5
 
+    def fits(self) -> bool:
+        """Whether the images divide into the tokens."""
+        return self.side % self.grid == 0
+
 
 TOLERANCE = 0.02  # of the parameter budget
 
@@ -119,7 +123,7 @@ def _init_weights(module: nn.Module) -> None:
 
 def grid_sides(shape: Shape) -> list[int]:
     """Side of the token grid of each stage."""
-    if shape.side % shape.grid:
+    if not shape.fits():
         raise ValueError(f"images of {shape.side} pixels a side do not divide into {shape.grid} tokens a side")
     sides = [shape.grid]
     for _ in shape.depths[1:]:

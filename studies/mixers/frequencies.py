@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from dsmixer.spectral import dct2
-from studies.mixers.data import Images
 from studies.mixers.frame import Frame
-from studies.mixers.run import KEY, load, rows, weights_file, write
+from studies.mixers.run import KEY, load, opened, rows, weights_file, write
 
 HERE = Path(__file__).parent
 IMAGES = 1000
@@ -46,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--protocol", default="final")
     parser.add_argument("--mixers", nargs="+", required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     spectra = []
     for row in rows():
@@ -55,8 +55,8 @@ def main() -> None:
         if not weights_file(*key).exists():
             print("no weights, skipped:", *key)
             continue
-        x = next(iter(Images(row["dataset"], "test", "cpu").in_order(IMAGES)))[0]
-        for depth, shares in enumerate(feature_spectra(load(*key), x)):
+        x = next(iter(opened(row["dataset"], "test", options.device, None).in_order(IMAGES)))[0]
+        for depth, shares in enumerate(feature_spectra(load(*key).to(options.device), x)):
             spectra.append((*key, depth, *(round(share, 4) for share in shares)))
     write(HERE / "feature-spectra.csv", (*KEY, "depth", *OCTAVES), spectra)
 

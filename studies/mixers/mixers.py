@@ -115,7 +115,10 @@ class Question(NamedTuple):
 
 STATIC = ("dsm-static", "dsm-emphasis", "dsm-batch")
 GATE = ("dsm-other-gate", "dsm-no-gate", "dsm-no-gate-dynamic", "dsm-no-gate-shuffled")
+GRID = ("dsm", "dsm-static", "gatedconv7", "gatedconv3")
+LARGE = ("dsm", "dsm-static", "dsm-emphasis", "gatedconv7", "gatedconv3", "sepconv", "vheat", "spanetv2")
 QUESTIONS: dict[str, Question] = {
+    "peers": Question("final", ("dsm", "dsm-static", *PEERS)),
     "1-dynamic": Question("final", ("dsm", *STATIC, "dsm-shuffled")),
     "1-dynamic-gate": Question("final", ("dsm", "dsm-static", *GATE)),
     "1-dynamic-final": Question("final", ("dsm", *DYNAMIC)),
@@ -124,4 +127,11 @@ QUESTIONS: dict[str, Question] = {
     "3-locality": Question("screen", ("dsm", *LOCALITY, *CONTROLS)),
     "4-response": Question("screen", ("dsm", *RESPONSE, "gfnet")),
     "5-recipe": Question("screen", ("dsm", *RECIPE)),
+    "6-frequencies": Question("final", ("dsm", "dsm-static", "dsm-emphasis", "gatedconv7", "attention", "gfnet")),
+    "7-grid-8": Question("grid-8", (*GRID, "attention")),
+    "7-grid-16": Question("screen", (*GRID, "attention")),
+    "7-grid-32": Question("grid-32", (*GRID, "attention")),
+    "7-grid-64": Question("grid-64", GRID),
+    "8-large": Question("large", LARGE),
+    "8-full": Question("full", ("dsm", "dsm-static", "dsm-emphasis", "gatedconv7")),
 }

@@ -10,7 +10,10 @@ again.
 
 import argparse
 import csv
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from torch.nn.functional import interpolate
 from dsmixer.spectral import dct2, idct2
 from studies.mixers.data import Images
 from studies.mixers.frequencies import radius
-from studies.mixers.run import KEY, evaluate, load, rows, weights_file, write
+from studies.mixers.run import KEY, evaluate, load, rows, use_one_thread, weights_file, write
 
 RESULTS = Path(__file__).with_name("shifts.csv")
 FIELDS = (*KEY, "shift", "test_acc")
@@ -70,13 +73,20 @@ def measured() -> dict[tuple[str, ...], str]:
         return {tuple(row[field] for field in FIELDS[:-1]): row["test_acc"] for row in csv.DictReader(lines)}
 
 
+def accuracies(key: tuple[str, ...], names: list[str], device: str) -> dict[str, str]:
+    """Test accuracy of one trained model under each of the shifts."""
+    model, images = load(*key).to(device), Images(key[1], "test", device)
+    return {name: str(round(evaluate(model, images, SHIFTS[name])[0], 2)) for name in names}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--protocol", default="final")
     parser.add_argument("--mixers", nargs="+", required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    found = measured()
+    found, todo = measured(), {}
     for row in rows():
         key = tuple(row[field] for field in KEY)
         if row["protocol"] != options.protocol or row["mixer"] not in options.mixers:
@@ -84,13 +94,16 @@ def main() -> None:
         missing = [name for name in SHIFTS if (*key, name) not in found]
         if missing and not weights_file(*key).exists():
             print("no weights, skipped:", *key)
-            continue
-        model, images = load(*key) if missing else None, Images(row["dataset"], "test", "cpu")
-        for name in missing:
-            accuracy, _ = evaluate(model, images, SHIFTS[name])
-            found[*key, name] = str(round(accuracy, 2))
-            print(*key, name, found[*key, name], flush=True)
-        write(RESULTS, FIELDS, [(*measurement, accuracy) for measurement, accuracy in found.items()])
+        elif missing:
+            todo[key] = missing
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, context, use_one_thread) as pool:
+        started = {pool.submit(accuracies, key, names, options.device): key for key, names in todo.items()}
+        for done in as_completed(started):
+            key = started[done]
+            print(*key, done.result(), flush=True)
+            found |= {(*key, name): accuracy for name, accuracy in done.result().items()}
+            write(RESULTS, FIELDS, sorted((*measurement, accuracy) for measurement, accuracy in found.items()))
 
 
 if __name__ == "__main__":

@@ -10,50 +10,56 @@ import argparse
 import os
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from studies.mixers.data import CLASSES
 from studies.mixers.frame import build
 from studies.mixers.mixers import MIXERS
 from studies.mixers.peers import PEERS
-from studies.mixers.protocols import PROTOCOLS, Protocol
-from studies.mixers.run import optimizer_for, use_one_thread, write
+from studies.mixers.protocols import PROTOCOLS
+from studies.mixers.run import Captured, Run, optimizer_for, update, use_one_thread, write
 
 DATASET = "cifar10"
 
 
-class Contender:
-    """A model with its optimizer, and the times its steps took."""
+STEPS = 10  # that a GPU is timed over
 
-    def __init__(self, name: str, protocol: Protocol, device: str) -> None:
+
+class OnCpu:
+    """A model whose training steps are timed."""
+
+    def __init__(self, name: str, protocol_name: str) -> None:
+        protocol = PROTOCOLS[protocol_name].changed(MIXERS[name].recipe)
         torch.manual_seed(0)
-        self.name, self.device, self.times = name, device, []
-        self.protocol = protocol.changed(MIXERS[name].recipe)
-        shape, budget = self.protocol.shape, protocol.budget[DATASET]
-        self.model: nn.Module = build(MIXERS[name], shape, CLASSES[DATASET], budget).to(device).train()
-        self.optimizer = optimizer_for(self.model, protocol)
-        self.x = torch.randn(protocol.batch_size, 3, shape.side, shape.side, device=device)
-        self.y = torch.randint(CLASSES[DATASET], (protocol.batch_size,), device=device)
+        model = build(MIXERS[name], protocol.shape, CLASSES[DATASET], protocol.budget[DATASET]).train()
+        x = torch.randn(protocol.batch_size, 3, protocol.shape.side, protocol.shape.side)
+        y = torch.randint(CLASSES[DATASET], (protocol.batch_size,))
+        self.update = partial(update, model, x, y, protocol, optimizer_for(model, protocol))
 
     def step(self) -> float:
-        """Seconds of one training step."""
-        self._wait()
+        """Seconds of one."""
         start = time.perf_counter()
-        with torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda"):
-            loss = cross_entropy(self.model(self.x), self.y)
-        loss.backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self._wait()
+        self.update()
         return time.perf_counter() - start
 
-    def _wait(self) -> None:
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+
+class OnGpu:
+    """The same, replayed as a graph, without the time that Python would take."""
+
+    def __init__(self, name: str, protocol_name: str) -> None:
+        self.training = Captured(Run(protocol_name, DATASET, name, 0, "cuda")).training
+
+    def step(self) -> float:
+        """Seconds of one, the mean of a few."""
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(STEPS):
+            self.training.replay()
+        torch.cuda.synchronize()
+        return (time.perf_counter() - start) / STEPS
 
 
 def main() -> None:
@@ -66,20 +72,17 @@ def main() -> None:
     if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
         print("set MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000, as the runs have them")
     use_one_thread()
-    protocol = PROTOCOLS[options.protocol]
-    contenders = [Contender(name, protocol, options.device) for name in options.mixers]
-    for number in range(options.rounds + 1):
-        for contender in contenders:
-            seconds = contender.step()
-            if number:  # the first round allocates and fills the caches
-                contender.times.append(seconds)
-    median = {c.name: statistics.median(c.times) for c in contenders}
+    make = OnGpu if options.device == "cuda" else OnCpu
+    contenders = {name: make(name, options.protocol) for name in options.mixers}
+    rounds = [{name: c.step() for name, c in contenders.items()} for _ in range(options.rounds + 1)]
+    # The first round allocates and fills the caches.
+    median = {name: statistics.median(times[name] for times in rounds[1:]) for name in contenders}
     peer = statistics.median(median[name] for name in PEERS if name in median)
     lines = []
     for name, seconds in sorted(median.items(), key=lambda item: item[1]):
-        milliseconds = 1e3 * seconds / protocol.batch_size
-        lines.append((options.protocol, name, round(milliseconds, 3), round(seconds / peer, 3)))
-        print(f"{name:20} {milliseconds:7.3f} ms an image, {seconds / peer:.2f} of the median peer")
+        milliseconds = 1e3 * seconds / PROTOCOLS[options.protocol].batch_size
+        lines.append((options.protocol, name, float(f"{milliseconds:.3g}"), round(seconds / peer, 3)))
+        print(f"{name:20} {milliseconds:8.4f} ms an image, {seconds / peer:.2f} of the median peer")
     write(
         Path(__file__).with_name(f"speed-{options.device}.csv"),
         ("protocol", "mixer", "train_ms_per_image", "of_median_peer"),
