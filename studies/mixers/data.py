@@ -25,7 +25,7 @@ def _decoded(dataset: str, split: str) -> tuple[Tensor, Tensor]:
     images_file, labels_file = cache / f"{dataset}-{split}-images.npy", cache / f"{dataset}-{split}-labels.npy"
     if not labels_file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        splits = open_parquet(str(data / FOLDERS[dataset]))
+        splits, _ = open_parquet(str(data / FOLDERS[dataset]))
         part = splits["train"] if split == "train" else splits.get("test", splits.get("val"))
         assert isinstance(part, ParquetImages)
         pixels = np.stack([np.asarray(part.image(row, "RGB")) for row in range(len(part.labels))])

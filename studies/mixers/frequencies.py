@@ -48,14 +48,12 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     spectra = []
-    for row in rows():
-        key = tuple(row[field] for field in KEY)
-        if row["protocol"] != options.protocol or row["mixer"] not in options.mixers:
-            continue
+    runs = [row for row in rows() if row["protocol"] == options.protocol and row["mixer"] in options.mixers]
+    for key in dict.fromkeys(tuple(row[field] for field in KEY) for row in runs):
         if not weights_file(*key).exists():
             print("no weights, skipped:", *key)
             continue
-        x = next(iter(opened(row["dataset"], "test", options.device, None).in_order(IMAGES)))[0]
+        x = next(iter(opened(key[1], "test", options.device, None).in_order(IMAGES)))[0]
         for depth, shares in enumerate(feature_spectra(load(*key).to(options.device), x)):
             spectra.append((*key, depth, *(round(share, 4) for share in shares)))
     write(HERE / "feature-spectra.csv", (*KEY, "depth", *OCTAVES), spectra)

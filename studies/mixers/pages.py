@@ -3,12 +3,14 @@
 uv run python -m studies.mixers.pages
 
 A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows) or a protocol (the default, its
-static twin and the peers). Nothing between the markers is written by hand; a test compares it with `results.csv`.
+static twin and the peers). `<!-- shifts -->` … `<!-- /shifts -->` is for `shifts.csv`. Nothing between the markers is
+written by hand; a test compares it with the results.
 """
 
 import re
 from pathlib import Path
 
+from studies.mixers import shifts
 from studies.mixers.mixers import QUESTIONS, Question
 from studies.mixers.peers import PEERS
 from studies.mixers.run import rows
@@ -16,6 +18,7 @@ from studies.mixers.table import Summary, markdown, plot, summaries
 
 HERE = Path(__file__).parent
 PAGES = (HERE / "README.md", *sorted((HERE / "findings").glob("*.md")))
+SHIFTS = re.compile(r"(<!-- shifts -->\n).*?(<!-- /shifts -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
@@ -27,6 +30,7 @@ def found(name: str) -> list[Summary]:
 
 def with_tables(text: str) -> str:
     """The text of a page with its tables made anew."""
+    text = SHIFTS.sub(lambda match: f"{match[1]}{shifts.markdown()}{match[2]}", text)
     return TABLE.sub(lambda match: f"{match[1]}{markdown(found(match[2]))}{match[3]}", text)
 
 

@@ -1,4 +1,5 @@
 """Train mixers in one frame; one row a run in `results.csv`. A run that is there is skipped: stop and go on at will.
+One on a CPU and one on a GPU are two runs.
 
 uv run python -m studies.mixers.run --protocol screen --datasets cifar10 tiny --mixers dsm gatedconv7 --seeds 0 1 2
 uv run python -m studies.mixers.run --question 1-dynamic                         # the runs of one page
@@ -241,7 +242,8 @@ def write(file: Path, header: tuple[str, ...], lines: list[tuple]) -> None:
 def jobs(options: argparse.Namespace) -> list[Job]:
     """What was asked for and is not there yet; all mixers of one seed before the next seed."""
     asked = [QUESTIONS[name] for name in options.question or ()] or [Question(options.protocol, options.mixers)]
-    done = {tuple(row[key] for key in KEY) for row in rows()}
+    on_gpu = options.device == "cuda"
+    done = {tuple(row[key] for key in KEY) for row in rows() if on_gpu != row["device"].startswith("cpu")}
     if options.weights:
         done = {key for key in done if weights_file(*key).exists()}
     wanted = [
@@ -280,12 +282,12 @@ def keep(done: Future[list[dict | Exception]], group: Sequence[Job]) -> int:
     """Append what a group of runs returned, report those that failed, and count them."""
     error = done.exception()
     outcomes = [error] * len(group) if error else done.result()
-    before = {tuple(row[key] for key in KEY): row["test_acc"] for row in rows()}
+    before = {tuple(row[key] for key in (*KEY, "device")): row["test_acc"] for row in rows()}
     for job, row in zip(group, outcomes, strict=True):
         if not isinstance(row, dict):
             print("FAILED", *job, repr(row), flush=True)
             continue
-        was = before.get(tuple(map(str, job)))
+        was = before.get((*map(str, job), row["device"]))
         if was is None:
             append(row)
         again = f"(was {was})" if was else ""

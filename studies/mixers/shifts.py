@@ -12,6 +12,8 @@ import argparse
 import csv
 import multiprocessing
 import os
+import statistics
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -71,6 +73,22 @@ def measured() -> dict[tuple[str, ...], str]:
         return {}
     with RESULTS.open() as lines:
         return {tuple(row[field] for field in FIELDS[:-1]): row["test_acc"] for row in csv.DictReader(lines)}
+
+
+def markdown() -> str:
+    """Mean accuracy of each mixer under each shift, a table a data set."""
+    found = defaultdict(list)
+    for (_, dataset, mixer, _, shift), accuracy in measured().items():
+        found[dataset, shift, mixer].append(float(accuracy))
+    mixers = sorted({mixer for _, _, mixer in found})
+    lines = []
+    for dataset in sorted({dataset for dataset, _, _ in found}):
+        lines += [f"**{dataset}**", "", f"| test images | {' | '.join(mixers)} |", "|---" * (len(mixers) + 1) + "|"]
+        for shift in SHIFTS:
+            means = (f"{statistics.fmean(found[dataset, shift, mixer]):.1f}" for mixer in mixers)
+            lines.append(f"| {'as they are' if shift == 'none' else shift} | {' | '.join(means)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def accuracies(key: tuple[str, ...], names: list[str], device: str) -> dict[str, str]:

@@ -3,11 +3,14 @@
 uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7] [--plot final.png]
 uv run python -m studies.mixers.table --question 1-dynamic
 
-All mixers of a seed see the same images in the same order, so the runs of a seed are a pair: "behind dsm" is the mean
-difference to the default over the seeds that both have, ± its standard error.
+All mixers of a seed see the same images in the same order, so the runs of a seed on one kind of device are a pair:
+"behind dsm" is the mean difference to the default over the pairs, ± its standard error. "ms/image" is the time of
+training an image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are those of
+shared machines.
 """
 
 import argparse
+import csv
 import statistics
 from collections import defaultdict
 from collections.abc import Collection
@@ -23,14 +26,14 @@ class Summary(NamedTuple):
 
     mixer: str
     dataset: str
-    seeds: int
+    runs: int
     accuracy: float
     deviation: float  # over seeds; 0 for a single one
     test_loss: float
     train_loss: float
     params: int
     macs: int
-    images_per_s: float
+    milliseconds: str  # of training an image, measured by `speed` on an idle CPU; empty where that was not done
     behind: list[float]  # the default's accuracy minus this one's, a number a shared seed
 
 
@@ -40,24 +43,35 @@ def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[s
     for row in results:
         if row["protocol"] == protocol and (mixers is None or row["mixer"] in mixers):
             runs[row["dataset"], row["mixer"]].append(row)
-    found = []
+    found, speed = [], milliseconds(protocol)
     for (dataset, mixer), same in runs.items():
-        values = {field: [float(row[field]) for row in same] for field in (*FIELDS, "train_images_per_s")}
+        values = {field: [float(row[field]) for row in same] for field in FIELDS}
         accuracy = values["test_acc"]
         deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         means = (statistics.fmean(values[field]) for field in ("test_loss", "train_loss"))
-        rate = statistics.median(values["train_images_per_s"])
         size = (int(same[0]["params"]), int(same[0]["macs"]))
-        default = {row["seed"]: float(row["test_acc"]) for row in runs.get((dataset, DEFAULT), ())}
-        behind = [default[row["seed"]] - float(row["test_acc"]) for row in same if row["seed"] in default]
+        default = {pair(row): float(row["test_acc"]) for row in runs.get((dataset, DEFAULT), ())}
+        behind = [default[pair(row)] - float(row["test_acc"]) for row in same if pair(row) in default]
         mean = statistics.fmean(accuracy)
-        found.append(Summary(mixer, dataset, len(same), mean, deviation, *means, *size, rate, behind))
+        found.append(Summary(mixer, dataset, len(same), mean, deviation, *means, *size, speed.get(mixer, ""), behind))
     return sorted(found, key=lambda s: (s.dataset, -s.accuracy))
 
 
+def milliseconds(protocol: str) -> dict[str, str]:
+    """Training time an image, by mixer."""
+    with SPEED.open() as lines:
+        return {row["mixer"]: row["train_ms_per_image"] for row in csv.DictReader(lines) if row["protocol"] == protocol}
+
+
+def pair(row: dict[str, str]) -> tuple[str, ...]:
+    """What a run shares with those that it is compared with: batches and arithmetic."""
+    return row["seed"], row["device"]
+
+
 DEFAULT = "dsm"
+SPEED = Path(__file__).with_name("speed-cpu.csv")
 COLUMNS = (
-    "mixer", "seeds", "test accuracy", "behind dsm", "test loss", "train loss", "parameters", "MACs", "train images/s",
+    "mixer", "runs", "test accuracy", "behind dsm", "test loss", "train loss", "parameters", "MACs", "ms/image",
 )  # fmt: skip
 FIELDS = ("test_acc", "test_loss", "train_loss")
 
@@ -73,11 +87,11 @@ def markdown(found: list[Summary]) -> str:
             "|---" * len(COLUMNS) + "|",
         ]
         for s in (s for s in found if s.dataset == dataset):
-            spread = f" ± {s.deviation:.2f}" if s.seeds > 1 else ""
+            spread = f" ± {s.deviation:.2f}" if s.runs > 1 else ""
             lines.append(
-                f"| {s.mixer} | {s.seeds} | {s.accuracy:.2f}{spread} | {difference(s)} "
+                f"| {s.mixer} | {s.runs} | {s.accuracy:.2f}{spread} | {difference(s)} "
                 f"| {s.test_loss:.3f} | {s.train_loss:.3f} "
-                f"| {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.images_per_s:.0f} |"
+                f"| {s.params / 1e3:.0f}k | {s.macs / 1e6:.1f}M | {s.milliseconds} |"
             )
         lines.append("")
     return "\n".join(lines)

@@ -133,14 +133,18 @@ def test_a_dead_or_hung_worker_ends_the_run_naming_the_images_in_flight(tmp_path
     assert_nothing_is_left(child)
 
 
-def test_a_worker_whose_death_is_told_amid_a_step_is_named_alike(tmp_path, monkeypatch, capsys):
-    """PyTorch's signal handler raises wherever the training process happens to be."""
-    from dsmixer.engine import loop
+@pytest.mark.parametrize("told_again", [False, True])
+def test_a_worker_whose_death_is_told_amid_a_step_is_named_alike(tmp_path, monkeypatch, capsys, told_again):
+    """PyTorch's signal handler raises wherever the training process happens to be, and at every later signal again."""
+    from dsmixer.engine import loop, run
 
     def struck(*_):
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
 
     monkeypatch.setattr(loop, "train_step", struck)
+    if told_again:
+        leave = run.Interrupt.__exit__
+        monkeypatch.setattr(run.Interrupt, "__exit__", lambda *args: (leave(*args), struck()))
     assert train(*SHRUNK, f"--out={tmp_path / 'run'}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1

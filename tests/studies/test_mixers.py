@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from dsmixer.backbones.dsm import DynamicSpectrumMixer
 from dsmixer.layers import SpectrumMixer
 from dsmixer.spectral import dct2
-from studies.mixers import data, pages, run, table
+from studies.mixers import capture, data, pages, run, table
 from studies.mixers.designs import Trial, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
@@ -177,6 +178,7 @@ def test_a_global_filter_of_ones_is_the_identity_at_any_size() -> None:
 
 def test_heat_does_not_flow_without_conductivity_and_ends_in_the_mean() -> None:
     mixer = spectral.HeatConduction(4, 6)
+    mixer.reset_parameters()
     mixer.local, mixer.in_proj, mixer.norm, mixer.out_proj = (nn.Identity() for _ in range(4))
     x = tokens(1, 6, 6, 8)
     v, gate = x.chunk(2, -1)
@@ -243,7 +245,8 @@ def short(small_set: None, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_repeats_and_leaves_its_weights(short: None) -> None:
-    first, second = (run.run("short", "cifar10", "dsm", 3, "cpu") for _ in range(2))
+    job = ("short", "cifar10", "dsm", 3)
+    first, second = (run.run([job], "cpu")[0] for _ in range(2))
     speed = "train_images_per_s"
     assert {k: v for k, v in first.items() if k != speed} == {k: v for k, v in second.items() if k != speed}
     assert set(first) == set(run.FIELDS)
@@ -257,23 +260,58 @@ def test_runs_that_are_there_are_skipped(tmp_path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(run, "RESULTS", file)
     monkeypatch.setattr(run.rows, "__defaults__", (file,))
     row = dict.fromkeys(run.FIELDS, 1) | {"protocol": "screen", "dataset": "tiny", "mixer": "dsm", "seed": 0}
+    row["device"] = "cpu, one thread"
     run.append(row, file)
     arguments = ["--protocol", "screen", "--mixers", "dsm", "pooling", "--datasets", "tiny", "--seeds", "0", "1"]
     todo = run.jobs(run.parser().parse_args(arguments))
+    on_gpu = run.jobs(run.parser().parse_args([*arguments, "--device", "cuda"]))
+    assert set(on_gpu) - set(todo) == {("screen", "tiny", "dsm", 0)}  # there is one of the CPU's alone
     assert todo == [("screen", "tiny", "pooling", 0), ("screen", "tiny", "dsm", 1), ("screen", "tiny", "pooling", 1)]
     with pytest.raises(SystemExit, match="unknown mixer 'nonsense'"):
         run.jobs(run.parser().parse_args(["--mixers", "nonsense"]))
 
 
+def test_a_grid_that_the_images_do_not_divide_into_is_not_asked_for() -> None:
+    arguments = ["--protocol", "grid-64", "--mixers", "dsm", "--seeds", "9"]
+    assert run.jobs(run.parser().parse_args(arguments)) == [("grid-64", "tiny", "dsm", 9)]
+
+
+def test_groups_share_protocol_and_data_set() -> None:
+    todo = [("screen", dataset, mixer, 0) for dataset in ("cifar10", "tiny") for mixer in ("a", "b", "c")]
+    assert run.groups(todo, 2) == [(todo[0], todo[1]), (todo[2],), (todo[3], todo[4]), (todo[5],)]
+
+
 def test_a_run_that_fails_is_reported_and_the_others_are_kept(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(run.append, "__defaults__", (tmp_path / "results.csv",))
-    good, bad = Future(), Future()
-    good.set_result(dict.fromkeys(run.FIELDS, 1))
-    bad.set_exception(ValueError("dim 80 does not divide"))
-    assert not run.keep(bad, ("screen", "tiny", "dsm", 0))
-    assert run.keep(good, ("screen", "tiny", "dsm", 1))
-    assert "FAILED screen tiny dsm 0" in capsys.readouterr().out
-    assert len(run.rows(tmp_path / "results.csv")) == 1
+    file = tmp_path / "results.csv"
+    for function in (run.append, run.rows):
+        monkeypatch.setattr(function, "__defaults__", (file,))
+    worker_died, ended = Future(), Future()
+    worker_died.set_exception(ValueError("a worker died"))
+    ended.set_result([ValueError("dim 80 does not divide"), dict.fromkeys(run.FIELDS, 1)])
+    assert run.keep(worker_died, [("screen", "tiny", "dsm", 0), ("screen", "tiny", "dsm", 1)]) == 2
+    assert run.keep(ended, [("screen", "tiny", "dsm", 2), ("screen", "tiny", "dsm", 3)]) == 1
+    told = capsys.readouterr().out
+    assert all(f"FAILED screen tiny dsm {seed}" in told for seed in range(3))
+    assert "FAILED screen tiny dsm 3" not in told
+    assert len(run.rows(file)) == 1
+
+
+def test_a_step_that_is_replayed_does_what_a_step_does(short: None, monkeypatch) -> None:
+    """All of a captured training but the capture, which needs a GPU: here a replay calls the step."""
+    calls = iter(range(100))
+    step = capture.CapturedTraining._step
+    monkeypatch.setattr(capture.CapturedTraining, "_step", lambda self: next(calls) < capture.WARM_UP and step(self))
+    monkeypatch.setattr(capture.CapturedTraining, "replay", step)
+    for name in ("Stream", "current_stream", "stream", "synchronize", "CUDAGraph", "graph"):
+        monkeypatch.setattr(torch.cuda, name, MagicMock())
+    prepared = run.Run("short", "cifar10", "dsm-batch", 3, "cpu")
+    captured = run.Captured(prepared)
+    capture.interleaved([captured.training])
+    eager = run.run([("short", "cifar10", "dsm-batch", 3)], "cpu")[0]
+    assert isinstance(eager, dict)
+    replayed = captured.finished(1.0)
+    for key in ("train_loss", "test_loss", "test_acc"):
+        assert replayed[key] == pytest.approx(eager[key], abs=2e-4)
 
 
 def test_the_table_states_mean_deviation_and_the_difference_to_the_default() -> None:
@@ -285,6 +323,8 @@ def test_the_table_states_mean_deviation_and_the_difference_to_the_default() -> 
     assert [s.mixer for s in found] == ["b", "dsm", "a"]
     assert "| a | 3 | 52.00 ± 2.00 | +7.00 ± 1.00 |" in table.markdown(found)
     assert "| b | 1 | 60.00 |  |" in table.markdown(found)  # its seed is not among the default's
+    elsewhere = row | {"mixer": "dsm", "seed": "7", "test_acc": "70", "device": "another"}
+    assert "| b | 1 | 60.00 |  |" in table.markdown(table.summaries([*results, elsewhere], "p"))  # nor is it a pair
 
 
 def test_every_committed_result_belongs_to_a_row_of_the_registry() -> None:

@@ -98,7 +98,7 @@ def _train(config: Config, start: Start, command: str) -> int:
 
 def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Callable[["Run", "Console"], int]) -> int:
     """Build the run and do something with it; the slow imports happen here."""
-    from dsmixer.data.loader import DataError, end_workers
+    from dsmixer.data.loader import DataError, end_workers, told_before
     from dsmixer.engine.checkpoint import CheckpointError
     from dsmixer.engine.console import Console
     from dsmixer.engine.distributed import joined, lost_process
@@ -124,6 +124,8 @@ def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Cal
         raise
     except RuntimeError as error:
         end_workers()
+        if told := told_before(error):
+            return complain(str(told), code=1)
         if group.world == 1 or not (reason := lost_process(error)):
             raise
         return complain(reason, code=1)

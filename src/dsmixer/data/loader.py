@@ -4,7 +4,7 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from types import FrameType
@@ -171,9 +171,22 @@ def is_worker_death(error: RuntimeError) -> bool:
     return type(error) is RuntimeError and "DataLoader worker" in str(error)
 
 
+def told_before(error: RuntimeError) -> DataError | None:
+    """What was already said of a worker's death that PyTorch's signal handler tells once more, on the way out."""
+    earlier = error.__context__ if is_worker_death(error) else None
+    while earlier is not None:
+        if isinstance(earlier, DataError):
+            return earlier
+        earlier = earlier.__context__
+    return None
+
+
 def end_workers() -> None:
     """Kill the workers of this process, which is about to end: a hung one would keep it from doing so."""
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
+    before = signal.getsignal(signal.SIGCHLD)
+    with suppress(RuntimeError):  # a death that is told just now
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the loader's would take their end for an accident
     for worker in multiprocessing.active_children():
         worker.kill()
         worker.join()
