@@ -20,7 +20,7 @@ Route = Literal["auto", "matrix", "fft"]
 Basis = Literal["cosine", "sine"]
 
 # Lengths from which the FFT is the faster route. `studies/dct_crossover`: on a CPU in float32 the two meet between 384
-# and 448. Matrix units move that up: on an H200 to about 1,000 in float32, beyond 1,024 in bfloat16, so that elsewhere the
+# and 448. Matrix units move that up: on an H200 to about 1,000 in float32, beyond 1,024 in bfloat16; so elsewhere the
 # length is a bound rather than a crossover.
 FFT_FROM = {"cpu": 448}
 FFT_FROM_ELSEWHERE = 2048
