@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torchvision.ops import box_iou
 
 import dsmixer
+from dsmixer.data.boxes.survey import open_boxes
 from dsmixer.data.splits import open_splits
 from dsmixer.weights import packaged, read_about, variant_and_tag
 
@@ -72,9 +74,26 @@ def test_their_accuracy_on_200_test_images_is_near_the_cards(name, data):
     assert right == pytest.approx(whole, abs=4 * (whole * (1 - whole) / 200) ** 0.5)  # four standard errors
 
 
+def test_the_detector_finds_white_cells():
+    if not (DATA / "bccd").is_dir():
+        pytest.skip("no bccd in DSMIXER_DATA")
+    model, test = dsmixer.load("dsm_zepto-fcos.bccd"), open_boxes(str(DATA / "bccd"), 0.1).test
+    white = model.classes.index("WBC")
+    there = found = 0
+    for row in test.rows[::5]:
+        truth = test.source.objects(row)
+        boxes = torch.from_numpy(truth.boxes[truth.labels == white]).double()
+        (answer,) = model.predict(test.source.image(row, "RGB"), min_score=0.3)
+        near = box_iou(boxes, torch.from_numpy(answer.found.boxes[answer.found.labels == white]).double()) > 0.5
+        there, found = there + len(boxes), found + int(near.any(1).sum())
+    assert there >= 10
+    assert found / there > 0.8
+
+
 def test_whatever_ships_is_small_half_precision_and_has_a_card():
     for name, path in packaged().items():
         assert path.stat().st_size <= 12e6
         assert path.with_suffix(".md").is_file()
-        assert read_about(path).architecture == variant_and_tag(name)[0]
+        about = read_about(path)
+        assert "-".join(filter(None, (about.architecture, about.head))) == variant_and_tag(name)[0]
         assert {tensor.dtype for tensor in load_file(path).values() if tensor.is_floating_point()} == {torch.float16}

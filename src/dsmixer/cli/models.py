@@ -69,7 +69,8 @@ def main(argv: list[str]) -> int:
     tags = {name: [] for name in names}
     for packaged_name in packaged():
         variant, tag = variant_and_tag(packaged_name)
-        tags.setdefault(variant, []).append(tag)
+        backbone, _, head = variant.partition("-")
+        tags.setdefault(backbone, []).append(packaged_name if head else tag)
     if options.csv:
         _print_csv((cost(name, height, width) for name in names), tags)
         return 0
