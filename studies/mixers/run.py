@@ -187,7 +187,6 @@ def run_on_cpu(job: Job) -> dict:
 
 def run_on_gpu(group: Sequence[Job]) -> list[dict | Exception]:
     """The rows of runs that train at the same time; their rate is that of a shared GPU."""
-    torch.backends.cudnn.allow_tf32 = False  # the arithmetic of the CPU
     begun = [outcome(lambda job=job: Captured(Run(*job, "cuda"))) for job in group]
     start = time.perf_counter()
     interleaved([each.training for each in begun if isinstance(each, Captured)])
@@ -199,6 +198,7 @@ class Captured:
     """A run and its training on a GPU."""
 
     def __init__(self, prepared: Run) -> None:
+        torch.backends.cudnn.allow_tf32 = False  # the arithmetic of the CPU
         self.prepared = prepared
         model, images, protocol = prepared.model.train(), prepared.images, prepared.protocol
         rates = learning_rates(protocol, protocol.epochs * (len(images) // protocol.batch_size))

@@ -4,9 +4,9 @@ uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7]
 uv run python -m studies.mixers.table --question 1-dynamic
 
 All mixers of a seed see the same images in the same order, so the runs of a seed on one kind of device are a pair:
-"behind dsm" is the mean difference to the default over the pairs, ± its standard error. "ms/image" is the time of
-training an image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are those of
-shared machines.
+"behind dsm" is the mean difference to the default over the pairs, ± its standard error; the spread is pooled over all
+mixers of the protocol and data set, for three pairs say little of their own. "ms/image" is the time of training an
+image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are of shared machines.
 """
 
 import argparse
@@ -34,14 +34,15 @@ class Summary(NamedTuple):
     params: int
     macs: int
     milliseconds: str  # of training an image, measured by `speed` on an idle CPU; empty where that was not done
-    behind: list[float]  # the default's accuracy minus this one's, a number a shared seed
+    behind: list[float]  # the default's accuracy minus this one's, a number a pair
+    error: float = 0.0  # standard error of the mean of ``behind``, from the spread of all pairs of the data set
 
 
 def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[str] | None = None) -> list[Summary]:
     """Best first within each data set."""
     runs = defaultdict(list)
     for row in results:
-        if row["protocol"] == protocol and (mixers is None or row["mixer"] in mixers):
+        if row["protocol"] == protocol:
             runs[row["dataset"], row["mixer"]].append(row)
     found, speed = [], milliseconds(protocol)
     for (dataset, mixer), same in runs.items():
@@ -53,19 +54,34 @@ def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[s
         default = {pair(row): float(row["test_acc"]) for row in runs.get((dataset, DEFAULT), ())}
         behind = [default[pair(row)] - float(row["test_acc"]) for row in same if pair(row) in default]
         mean = statistics.fmean(accuracy)
-        found.append(Summary(mixer, dataset, len(same), mean, deviation, *means, *size, speed.get(mixer, ""), behind))
-    return sorted(found, key=lambda s: (s.dataset, -s.accuracy))
+        found.append(
+            Summary(mixer, dataset, len(same), mean, deviation, *means, *size, speed.get((dataset, mixer), ""), behind)
+        )
+    wanted = [s for s in with_errors(found) if mixers is None or s.mixer in mixers]
+    return sorted(wanted, key=lambda s: (s.dataset, -s.accuracy))
 
 
-def milliseconds(protocol: str) -> dict[str, str]:
-    """Training time an image, by mixer."""
+def with_errors(found: list[Summary]) -> list[Summary]:
+    """Three pairs say little of their spread: it is pooled over all mixers of a data set."""
+    pooled = {}
+    for dataset in {s.dataset for s in found}:
+        several = [s.behind for s in found if s.dataset == dataset and len(s.behind) > 1 and s.mixer != DEFAULT]
+        freedom = sum(len(pairs) - 1 for pairs in several)
+        squares = sum((len(pairs) - 1) * statistics.variance(pairs) for pairs in several)
+        pooled[dataset] = (squares / freedom) ** 0.5 if freedom else 0.0
+    return [s._replace(error=pooled[s.dataset] / len(s.behind) ** 0.5) if s.behind else s for s in found]
+
+
+def milliseconds(protocol: str) -> dict[tuple[str, str], str]:
+    """Training time an image, by data set and mixer; it is measured on one of the sets."""
     with SPEED.open() as lines:
-        return {row["mixer"]: row["train_ms_per_image"] for row in csv.DictReader(lines) if row["protocol"] == protocol}
+        measured = [row for row in csv.DictReader(lines) if row["protocol"] == protocol]
+    return {("cifar10", row["mixer"]): row["train_ms_per_image"] for row in measured}
 
 
 def pair(row: dict[str, str]) -> tuple[str, ...]:
-    """What a run shares with those that it is compared with: batches and arithmetic."""
-    return row["seed"], row["device"]
+    """What a run shares with those that it is compared with: batches, arithmetic and random weights."""
+    return row["seed"], row["device"], row["torch"]
 
 
 DEFAULT = "dsm"
@@ -98,10 +114,10 @@ def markdown(found: list[Summary]) -> str:
 
 
 def difference(s: Summary) -> str:
-    """How far behind the default, with the standard error of the pairs."""
+    """How far behind the default, with its standard error."""
     if s.mixer == DEFAULT or not s.behind:
         return ""
-    error = f" ± {statistics.stdev(s.behind) / len(s.behind) ** 0.5:.2f}" if len(s.behind) > 1 else ""
+    error = f" ± {s.error:.2f}" if s.error else ""
     return f"{statistics.fmean(s.behind):+.2f}{error}"
 
 
