@@ -1,6 +1,7 @@
 """What holds for runs that tell classes holds for those that label pixels and find objects."""
 
 import json
+import shutil
 import signal
 
 import pytest
@@ -87,6 +88,17 @@ def test_two_processes_give_the_metrics_and_weights_of_one(kind, data, alone, tm
     for name, tensor in weights.items():
         # AdamW's first steps divide a gradient by its own size: its last bits count where it is nearly zero
         torch.testing.assert_close(tensor, expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_shards_do_not_wait_for_a_process_that_looks_at_its_images_in_fewer_goes(tmp_path):
+    """Where its two images are of one size, a process judges them together, and the other its own one by one."""
+    root = write("masks", tmp_path / "data")
+    for folder in ("images", "annotations"):
+        for split in ("val", "test"):
+            shutil.copy(root / folder / split / "0.png", root / folder / split / "1.png")
+    run = [*options("masks", root), "--data.batch_size=4", "--optim.epochs=1", "--run.strategy=fully_shard"]
+    children = together(2, *run, "--run.process_timeout=20", f"--out={tmp_path / 'run'}", logs=tmp_path)
+    assert [child.end()[0] for child in children] == [0, 0]
 
 
 # batch norm, FCOS's number of objects, and the anchors that Mask R-CNN draws are a process's own

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from dsmixer.engine.checkpoint import Checkpoints
 from dsmixer.engine.interrupt import Interrupt
@@ -151,6 +152,19 @@ def test_a_worker_whose_death_is_told_amid_a_step_is_named_alike(tmp_path, monke
     assert re.search(
         r"reading failed \(DataLoader worker .*Killed\.\) at one of \d+ images: digit \d+, digit \d+,", error
     )
+
+
+def test_too_little_memory_of_a_gpu_is_one_line(tmp_path, monkeypatch, capsys):
+    from dsmixer.engine import loop
+
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79 GiB in all.")
+
+    monkeypatch.setattr(loop, "train_step", too_large)
+    assert train(*SHRUNK, f"--out={tmp_path / 'run'}") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "CUDA out of memory; a smaller --data.batch_size" in error
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(reference, tmp_path):

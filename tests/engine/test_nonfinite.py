@@ -71,10 +71,11 @@ def test_the_step_is_captured_with_its_first_bad_module_and_replays(tmp_path, ca
     assert "is not a folder nan-STEP of a run" in capsys.readouterr().err
 
 
-def test_up_to_max_nonfinite_steps_in_a_row_are_skipped(tmp_path, capsys, poison):
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_up_to_max_nonfinite_steps_in_a_row_are_skipped(tmp_path, capsys, poison, precision):
     poison(5, 8, 11, 15)  # steps 2 and 3, then 5, then 7
     folder = tmp_path / "run"
-    assert train(*SHORT, "--run.max_nonfinite=2", f"--out={folder}") == 0
+    assert train(*SHORT, "--run.max_nonfinite=2", f"--run.precision={precision}", f"--out={folder}") == 0
     captured = capsys.readouterr()
     assert [line.split("at step ")[1].split()[0] for line in captured.err.splitlines()] == ["2", "3", "5", "7"]
     assert finite(load_file(folder / "model.safetensors"))

@@ -91,6 +91,22 @@ def test_all_that_an_optimizer_remembers_is_packed(name):
     assert torch.equal(whole.model.weight, second.model.weight)
 
 
+def test_what_an_optimizer_keeps_comes_back_in_the_memory_format_of_the_weights():
+    def fresh():
+        model = nn.Conv2d(4, 6, 3).to(memory_format=torch.channels_last)
+        return TrainState(model, make_optimizer(model, "adamw", 0.1, 0.05, None), None)
+
+    first, second = fresh(), fresh()
+    first.model(torch.ones(1, 4, 5, 5)).sum().backward()
+    first.optimizer.step()
+    tensors, facts = first.pack()
+    second.unpack({key: value.contiguous() for key, value in tensors.items()}, facts)
+    weight = second.model.weight
+    moments = second.optimizer.state[weight]["exp_avg"]
+    assert weight.stride() == moments.stride() != moments.contiguous().stride()
+    assert torch.equal(moments, first.optimizer.state[first.model.weight]["exp_avg"])
+
+
 def test_averaged_weights_follow_the_formula_buffers_included():
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     averaged = AveragedWeights(model, 0.9)

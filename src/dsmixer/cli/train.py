@@ -98,6 +98,8 @@ def _train(config: Config, start: Start, command: str) -> int:
 
 def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Callable[["Run", "Console"], int]) -> int:
     """Build the run and do something with it; the slow imports happen here."""
+    from torch import OutOfMemoryError
+
     from dsmixer.data.loader import DataError, end_workers, told_before
     from dsmixer.engine.checkpoint import CheckpointError
     from dsmixer.engine.console import Console
@@ -122,6 +124,11 @@ def _with_run(config: Config, folder: Path, begin: bool, command: str, work: Cal
     except OSError:
         end_workers()
         raise
+    except OutOfMemoryError as error:
+        end_workers()
+        reason = str(error).partition(". ")[0]
+        less = "a smaller --data.batch_size with a larger --optim.accumulate, or --run.precision bfloat16, needs less"
+        return complain(f"{reason}; {less}", code=1)
     except RuntimeError as error:
         end_workers()
         if told := told_before(error):

@@ -196,7 +196,8 @@ def end_workers() -> None:
 class Feed:
     """Batches in the order of ``plan``, read by ``workers`` processes (0: by this one); failures are ``DataError``.
 
-    ``bad`` is told of images that cannot be read, and decides how many are too many; without it, one is.
+    ``bad`` is told of images that cannot be read, and decides how many are too many; without it, one is. ``pin`` puts
+    batches where a copy to a GPU need not wait for them.
     """
 
     def __init__(
@@ -206,6 +207,7 @@ class Feed:
         workers: int,
         timeout: float,
         bad: BadFiles | None = None,
+        pin: bool = False,
     ) -> None:
         self.images, self.plan, self.bad = images, plan, bad
         self.number = 0  # of the batch that was asked for last
@@ -217,7 +219,7 @@ class Feed:
             timeout=timeout if workers else 0,
             worker_init_fn=_calm_worker,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin,
             # its own: otherwise starting to read draws from the global one, and a resumed run starts at another step
             generator=torch.Generator(),
         )

@@ -110,10 +110,8 @@ def joined(group: Group, device: "torch.device", timeout: float) -> Iterator[Non
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()  # not after an error: NCCL would wait for what a lost process will never answer
 
 
 def lost_process(error: RuntimeError) -> str | None:

@@ -21,7 +21,7 @@ from dsmixer.engine.distributed import Group
 from dsmixer.engine.hardware import autocast
 from dsmixer.engine.interrupt import Interrupt
 from dsmixer.engine.optimizer import set_learning_rate
-from dsmixer.engine.parallel import exchanging, whole
+from dsmixer.engine.parallel import exchanging, gathered, whole
 from dsmixer.engine.schedule import Schedule
 from dsmixer.engine.state import Meter, TrainState, summed
 from dsmixer.tasks.base import Task
@@ -97,7 +97,9 @@ def fit(
         late = time.monotonic() - saved > plan.save_every_seconds
         stop, late = state.group.highest(interrupt.signal, late)
         if pending and (epoch_over or late or stop or state.step % plan.check_every == 0):
-            stop_unless_finite(pending, state.group, told)
+            begin = time.perf_counter()
+            stop_unless_finite(pending, state.group, told)  # waits for the steps themselves, where a GPU does them
+            state.seconds += time.perf_counter() - begin
         if epoch_over:
             try:
                 close_epoch(state, plan, judge(), task)
@@ -144,7 +146,7 @@ def train_step(state: TrainState, task: Task, plan: Plan, batches: Iterator[Batc
     set_learning_rate(state.optimizer, plan.rate(state.step))
     state.model.train()
     task.at_epoch(plan.epoch(state.step))
-    step = Step(state.step, torch.tensor(True, device=device), [], [], [])
+    step = Step(state.step, torch.ones((), dtype=torch.bool, device=device), [], [], [])
     finite = step.finite
     for number in range(plan.accumulate):
         batch = next(batches)
@@ -190,6 +192,8 @@ def skip(
 ) -> None:
     """Leave the weights as they are; ``TrainingError`` if that was done ``plan.max_nonfinite`` times in a row."""
     state.optimizer.zero_grad()
+    if state.scaler.is_enabled():  # which else takes the next gradient for this one, unscaled already
+        state.scaler.update()
     state.skipped += 1
     found = f"; {capture(step)}" if state.skipped == 1 else ""
     what = f"loss or gradient is not finite at step {step.number} ({told(step)}){found}"
@@ -221,7 +225,6 @@ def described(plan: Plan, named: Callable[[list[int]], str], step: Step) -> str:
     return f"learning rate {plan.rate(step.number):.3g}, {named(step.rows)}"
 
 
-@torch.inference_mode()
 def evaluate(
     model: nn.Module,
     task: Task,
@@ -235,12 +238,13 @@ def evaluate(
     """Metrics of ``model`` on the ``batches`` of all processes, as many on each; ``Interrupted`` at a signal."""
     model.eval()
     task.reset()
-    for batch in batches:
-        if stop := group.highest(interrupt.signal)[0]:
-            raise Interrupted(stop)
-        if len(batch.rows):  # no image of it could be read; the others wait for this process all the same
-            with autocast(plan.precision, device):
-                task.update(model, batch.to(device, plan.channels_last))
+    with gathered(model), torch.inference_mode():
+        for batch in batches:
+            if stop := group.highest(interrupt.signal)[0]:
+                raise Interrupted(stop)
+            if len(batch.rows):  # no image of it could be read; the others wait for this process all the same
+                with autocast(plan.precision, device):
+                    task.update(model, batch.to(device, plan.channels_last))
     if group.world > 1:
         task.merge(group.gather)
     return task.compute()

@@ -18,7 +18,7 @@ from dsmixer.engine.checkpoint import CheckpointError, to_safetensors, write_ato
 from dsmixer.engine.distributed import Group
 from dsmixer.engine.hardware import autocast
 from dsmixer.engine.loop import Plan
-from dsmixer.engine.parallel import whole
+from dsmixer.engine.parallel import collected, whole
 from dsmixer.tasks.base import Task
 
 
@@ -132,7 +132,7 @@ def capture(
     group: Group,
 ) -> None:
     """Write the weights, and each process's inputs and findings, into ``folder``; all processes must call it."""
-    weights = {name: whole(value) for name, value in model.state_dict().items()}
+    weights = collected(model.state_dict(), group)
     if group.is_main:
         folder.mkdir(exist_ok=True)
     group.wait()

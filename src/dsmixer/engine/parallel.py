@@ -54,6 +54,33 @@ def exchanging(model: nn.Module, now: bool) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Inside, every process holds all of each parameter that is in shards, so that it may run the model as often as it
+    likes: otherwise every run gathers, and waits for one of all the others."""
+    parts: list[Any] = [module for module in model.modules() if type(module).__name__.startswith("FSDP")]
+    for part in parts:
+        part.unshard()
+        part.set_reshard_after_forward(False, recurse=False)
+    yield
+    for part in parts:
+        part.reshard()
+        part.set_reshard_after_forward(part is not model, recurse=False)
+
+
+def collected(tensors: dict[str, Tensor], group: Group) -> dict[str, Tensor]:
+    """Whole tensors by name, of which those in shards come one after the other to the memory of the main process's CPU;
+    the others get none of these. All processes must ask."""
+    found = {}
+    for name, value in tensors.items():
+        full = whole(value)
+        if full is value:
+            found[name] = full
+        elif group.is_main:
+            found[name] = full.cpu()
+    return found
+
+
 def whole(tensor: Any) -> Tensor:
     """All of a tensor that may be in shards; all processes must ask."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
@@ -66,6 +93,13 @@ def like(mine: Any, full: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     return distribute_tensor(full.to(mine.device), mine.device_mesh, mine.placements, src_data_rank=None)
+
+
+def beside(parameter: Tensor, slot: Tensor) -> Tensor:
+    """What an optimizer keeps for a parameter, in shards or in the memory format of it: else its steps are slow."""
+    if hasattr(parameter, "full_tensor") or parameter.shape != slot.shape:
+        return like(parameter, slot)
+    return torch.empty_like(parameter, dtype=slot.dtype).copy_(slot)
 
 
 def load_whole(module: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -21,7 +21,7 @@ from dsmixer.engine.logs import TensorBoard, write_metrics
 from dsmixer.engine.loop import Interrupted, Plan, Step, evaluate, fit
 from dsmixer.engine.model import save_weights
 from dsmixer.engine.nonfinite import capture, captured, diagnose, is_finite, sentence
-from dsmixer.engine.parallel import load_whole, whole
+from dsmixer.engine.parallel import collected, load_whole
 from dsmixer.engine.state import TrainState, judged_weights
 from dsmixer.tasks.base import Task
 
@@ -173,11 +173,11 @@ class Run:
             world=self.group.world,
             order=self.order,
         )
-        return Feed(self.train, batches, self.workers, self.worker_timeout, self.bad)
+        return Feed(self.train, batches, self.workers, self.worker_timeout, self.bad, pin=self.device.type == "cuda")
 
     def _feed(self, images: Images) -> Feed:
         plan = in_order(len(images), self.plan.batch_size, self.group.rank, self.group.world)
-        return Feed(images, plan, self.workers, self.worker_timeout, self.bad)
+        return Feed(images, plan, self.workers, self.worker_timeout, self.bad, pin=self.device.type == "cuda")
 
     def _best(self, checkpoints: Checkpoints, console: Console) -> tuple[dict[str, Tensor], int]:
         """The best weights and their epoch; none, and the last epoch, where they cannot be had."""
@@ -202,7 +202,7 @@ class Run:
         if self.group.every(bool(weights)):
             load_whole(state.judged, weights)
         else:
-            weights = {name: whole(value) for name, value in state.judged.state_dict().items()}
+            weights = collected(state.judged.state_dict(), self.group)
         scores = evaluate(
             state.judged,
             self.task,

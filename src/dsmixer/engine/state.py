@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from dsmixer.engine.distributed import Group
 from dsmixer.engine.optimizer import AveragedWeights
-from dsmixer.engine.parallel import like, load_whole, whole
+from dsmixer.engine.parallel import beside, collected, load_whole
 
 
 class Meter:
@@ -87,7 +87,12 @@ class TrainState:
         return self.averaged.model if self.averaged else self.model
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors by name, and plain values; all processes must ask."""
+        """Tensors by name, those in shards only for the main process, and plain values; all processes must ask."""
+        tensors, facts = self._parts()
+        return collected(tensors, self.group), {**facts, "meter": self.meter.pack(self.group)}
+
+    def _parts(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name, in shards where the model is, and plain values of all but the meter."""
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         if self.averaged:
             tensors |= {f"averaged/{name}": value for name, value in self.averaged.model.state_dict().items()}
@@ -102,14 +107,14 @@ class TrainState:
             "scaler": self.scaler.state_dict(),
             "optimizer": scalars,
         }
-        return {name: whole(value) for name, value in tensors.items()}, {**facts, "meter": self.meter.pack(self.group)}
+        return tensors, facts
 
     def size(self) -> int:
-        """Bytes of a checkpoint's tensors, of the first one before there is any; all processes must ask.
+        """Bytes of a checkpoint's tensors, of the first one before there is any.
 
         An optimizer keeps nothing before its first step; AdamW, LAMB and their like then keep two moments a weight.
         """
-        tensors = list(self.pack()[0].values())
+        tensors = list(self._parts()[0].values())
         if not self.optimizer.state:
             tensors += 2 * [parameter for part in self.optimizer.param_groups for parameter in part["params"]]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -123,7 +128,7 @@ class TrainState:
         slots: dict[int, dict[str, Any]] = {}
         for name, value in {**_below("optimizer/", tensors), **_below("optimizer/", facts["optimizer"])}.items():
             index, slot = name.split("/")
-            value = like(parameters[int(index)], value) if isinstance(value, Tensor) else value  # noqa: PLW2901
+            value = beside(parameters[int(index)], value) if isinstance(value, Tensor) else value  # noqa: PLW2901
             slots.setdefault(int(index), {})[slot] = value
         groups = self.optimizer.state_dict()["param_groups"]  # rebuilt from the configuration, but for their counters
         for options, counters in zip(groups, facts["groups"], strict=True):

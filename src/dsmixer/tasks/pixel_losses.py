@@ -6,10 +6,11 @@ A crop in which nothing is scored has loss 0 and a gradient of zeros; PyTorch's 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
 from dsmixer.data.masks.files import IGNORE
 
@@ -54,9 +55,15 @@ class PixelLoss:
         if self.class_weights is not None:
             if len(self.class_weights) != logits.shape[1]:
                 raise ValueError(f"{len(self.class_weights)} class weights for {logits.shape[1]} classes")
-            losses = losses * losses.new_tensor(self.class_weights)[masks.clamp(min=0)]
+            losses = losses * factors(tuple(self.class_weights), losses.device)[masks.clamp(min=0)]
         # where hardly anything is scored in all, a mean below 1 is a count of 1 in one of them
         return (losses * counted).sum() / self.over_processes(counted.sum()).clamp(min=1)
+
+
+@lru_cache(maxsize=8)
+def factors(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """The weights of the classes, brought to a device once: the copy waits for a GPU."""
+    return torch.tensor(weights, device=device)
 
 
 def hard_pixels(losses: Tensor, scored: Tensor, below: float, share: float) -> Tensor:
@@ -76,8 +83,8 @@ def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
     p is the softmax and t 1 where the mask has the class (Milletari et al. 2016, without their squares).
     """
     scored = (masks != IGNORE)[:, None]
-    truth = one_hot(masks.clamp(min=0), logits.shape[1]).movedim(3, 1) * scored
     probability = logits.float().softmax(1) * scored
+    truth = torch.zeros_like(probability).scatter_(1, masks.clamp(min=0)[:, None], 1.0) * scored
     overlap, total = (x.sum((0, 2, 3)) for x in (probability * truth, probability + truth))
     present = truth.sum((0, 2, 3)) > 0
     losses = 1 - 2 * overlap / total.clamp(min=1e-6)

@@ -82,7 +82,10 @@ class Segmentation(Task):
 
     def observe(self, logits: Tensor, masks: Tensor, rows: Tensor) -> None:
         """Judge logits (B, classes, H, W) in float32 by masks (B, H, W) of images that are not padded."""
-        self.loss_sum += cross_entropy(logits, masks, ignore_index=IGNORE, reduction="sum").double().item()
+        losses = cross_entropy(
+            logits, masks, ignore_index=IGNORE, reduction="none"
+        )  # CUDA has no exact way to add them
+        self.loss_sum += losses.double().sum().item()
         predicted = logits.max(1).indices  # argmax over a dimension that is not the last takes six times as long
         self.boundary.update(predicted, masks)
         predicted, masks = predicted.cpu(), masks.cpu()

@@ -62,7 +62,7 @@ class TrainingLoss:
         logits = model(images)
         losses = self.criterion(logits, targets)
         if self.class_weights is not None:
-            weights = self.class_weights.to(losses.device)
+            weights = self.class_weights = self.class_weights.to(losses.device)  # once: the copy waits for a GPU
             losses = losses * (weights[targets] if targets.ndim == 1 else targets @ weights)
         loss = losses.mean()
         accuracy = (logits.detach().argmax(1) == labels).float().mean()
