@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dsmixer.spectral.constants import DIRECT, Constants, constant, tensor_length
+from dsmixer.spectral.constants import BOTH, DIRECT, GRID_CACHE_SIZE, Constants, constant, tensor_length
 from dsmixer.spectral.dct import contract
 
 # σ in octaves: a band falls from 90 % to 10 % over 0.54 octaves around its edge.
@@ -80,28 +80,16 @@ def ring_powers(
     Comparable between resolutions, as `band_powers` are. An empty ring reads 0.
     """
     _require_bands(num_bands)
-    height, width = p_BUVC.shape[1:3]
-    rings = _ring_matrix(height, width, p_BUVC, num_bands, constants)
-    tokens = tensor_length(height, p_BUVC.device) * tensor_length(width, p_BUVC.device)
-    counts = torch.cat([tokens.to(rings.dtype)[None], rings[1:].sum(1).clamp(min=1e-6)])
-    return contract(rings, p_BUVC.flatten(1, 2), 1) / counts[:, None]
+    means = constants(_ring_means, BOTH, tuple(p_BUVC.shape[1:3]), p_BUVC, num_bands)
+    return contract(means, p_BUVC.flatten(1, 2), 1)
 
 
 def ring_weights(
     gains_BKG: Float[Tensor, "b k g"], height: int, width: int, constants: Constants = DIRECT
 ) -> Float[Tensor, "b u v g"]:
     """Weights for every frequency of a ``height`` × ``width`` spectrum from one gain per ring."""
-    rings = _ring_matrix(height, width, gains_BKG, gains_BKG.shape[1], constants)
+    rings = constants(_ring_matrix, BOTH, (height, width), gains_BKG, gains_BKG.shape[1])
     return contract(rings.transpose(0, 1), gains_BKG, 1).unflatten(1, (height, width))
-
-
-def _ring_matrix(height: int, width: int, like: Tensor, num_bands: int, constants: Constants) -> Tensor:
-    """(rings, H · W): how much of each frequency belongs to each ring."""
-    over_height = constants(_band_matrix, 0, height, like, num_bands)
-    over_width = constants(_band_matrix, 1, width, like, num_bands)
-    below = over_height.cumsum(0) - over_height
-    pairs = over_height[:, :, None] * over_width.cumsum(0)[:, None] + below[:, :, None] * over_width[:, None]
-    return pairs.flatten(1)
 
 
 def _over_bands(p_BUVC: Tensor, num_bands: int, matrix: Callable[..., Tensor], constants: Constants) -> Tensor:
@@ -123,10 +111,28 @@ def _log_octaves(n: int, dtype: torch.dtype, device: torch.device, num_bands: in
     return torch.log_softmax(-(octave - center[:, None]).square() / (2 * BAND_WIDTH**2), 0)
 
 
-@constant
-def _band_matrix(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+def _bands(n: int, dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
     dc = (torch.arange(n, device=device) == 0).to(dtype)
     return torch.cat([dc[None], _log_octaves(n, dtype, device, num_bands).exp() * (1 - dc)])
+
+
+def _rings(grid: tuple[int, int], dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+    """(rings, H · W): how much of each frequency belongs to each ring."""
+    over_height, over_width = (_bands(n, dtype, device, num_bands) for n in grid)
+    below = over_height.cumsum(0) - over_height
+    pairs = over_height[:, :, None] * over_width.cumsum(0)[:, None] + below[:, :, None] * over_width[:, None]
+    return pairs.flatten(1)
+
+
+def _means(grid: tuple[int, int], dtype: torch.dtype, device: torch.device, num_bands: int) -> Tensor:
+    """Rows of the ring matrix divided by how many frequencies they hold, row 0 by the number of tokens."""
+    rings = _rings(grid, dtype, device, num_bands)
+    tokens = tensor_length(grid[0], device) * tensor_length(grid[1], device)
+    return rings / torch.cat([tokens.to(dtype)[None], rings[1:].sum(1).clamp(min=1e-6)])[:, None]
+
+
+_band_matrix = constant(_bands)
+_ring_matrix, _ring_means = constant(_rings, GRID_CACHE_SIZE), constant(_means, GRID_CACHE_SIZE)
 
 
 @constant

@@ -1,16 +1,19 @@
-"""Matrices that depend on a length alone: made once per size, dtype and device, or in the graph while it is traced."""
+"""Matrices of an axis, from its length, or of a grid: made once per size, dtype and device, or in a traced graph."""
 
 import functools
 from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 # 4 stages × 2 axes × (cosine, sine, bands, two kinds of terms) are 40 matrices an image size; 56 × 56 takes 12 kB.
 CACHE_SIZE = 512
+# 4 stages × 2 kinds of rings; those of 56 × 56 take 75 kB each, of 270 × 480 tokens (1080 × 1920 pixels) 3 MB.
+GRID_CACHE_SIZE = 64
 
 P = ParamSpec("P")
+N = TypeVar("N", int, tuple[int, int])  # the length of an axis, or height and width
 
 
 def is_traced(x: Tensor) -> bool:
@@ -33,23 +36,23 @@ def tensor_length(n: int, device: torch.device) -> Tensor:
 
 
 def constant(
-    build: Callable[Concatenate[int, torch.dtype, torch.device, P], Tensor],
-) -> Callable[Concatenate[int, Tensor, P], Tensor]:
+    build: Callable[Concatenate[N, torch.dtype, torch.device, P], Tensor], entries: int = CACHE_SIZE
+) -> Callable[Concatenate[N, Tensor, P], Tensor]:
     """Turn ``build(n, dtype, device, ...)`` into ``get(n, like, ...)``, cached in eager mode.
 
     Eager: built in float64 on the CPU, rounded once to the dtype of ``like``, moved to its device, and kept in a cache
-    of `CACHE_SIZE` entries outside every module, so neither ``state_dict`` nor ``pickle`` nor ``deepcopy`` sees it.
+    of so many ``entries`` outside every module, so neither ``state_dict`` nor ``pickle`` nor ``deepcopy`` sees it.
     Traced: built in the graph, float32 or better, with the length as a tensor.
     """
 
-    @functools.lru_cache(maxsize=CACHE_SIZE)
-    def cached(n: int, dtype: torch.dtype, device: torch.device, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    @functools.lru_cache(maxsize=entries)
+    def cached(n: N, dtype: torch.dtype, device: torch.device, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         # A tensor made in inference mode could not be saved for a later backward pass.
         with torch.inference_mode(False), torch.no_grad():
             return build(n, torch.float64, torch.device("cpu"), *args, **kwargs).to(device, dtype)
 
     @functools.wraps(build)
-    def get(n: int, like: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def get(n: N, like: Tensor, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         if not is_traced(like):
             return cached(n, like.dtype, like.device, *args, **kwargs)
         working = at_least_float32(like.dtype)
@@ -60,11 +63,14 @@ def constant(
     return get  # type: ignore[return-value]
 
 
+BOTH = -1
+
+
 class Constants:
     """Where a function gets its matrices from. This one asks anew each time."""
 
-    def __call__(self, get: Callable[..., Tensor], axis: int, n: int, like: Tensor, *args: Any) -> Tensor:
-        """``get(n, like, *args)``, the constant of an axis (0 height, 1 width) of length ``n``."""
+    def __call__(self, get: Callable[..., Tensor], axis: int, n: Any, like: Tensor, *args: Any) -> Tensor:
+        """``get(n, like, *args)``, the constant of an axis (0 height, 1 width, `BOTH`) of length (lengths) ``n``."""
         return get(n, like, *args)
 
 
@@ -79,7 +85,7 @@ class SharedConstants(Constants):
     def __init__(self) -> None:
         self.made: dict[tuple[Any, ...], Tensor] = {}
 
-    def __call__(self, get: Callable[..., Tensor], axis: int, n: int, like: Tensor, *args: Any) -> Tensor:
+    def __call__(self, get: Callable[..., Tensor], axis: int, n: Any, like: Tensor, *args: Any) -> Tensor:
         """The constant of this grid's ``axis``, made at the first call."""
         # The function itself: its name is that of the wrapper while torch.compile traces.
         key = (get, axis, like.dtype, *args)
