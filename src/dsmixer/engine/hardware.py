@@ -45,7 +45,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager:
 def own_device(name: str, local_rank: int) -> torch.device:
     """``pick_device`` for one of several processes on a machine: of several GPUs, that of its number."""
     device = pick_device(name)
-    if device.type != "cuda" or device.index is not None:
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        torch.cuda.set_device(device)  # or pinned memory, and what is asked of "the" GPU, would be the first one's
         return device
     if local_rank >= torch.cuda.device_count():
         raise ValueError(
