@@ -125,6 +125,7 @@ QUESTIONS: dict[str, Question] = {
     "1-dynamic-screen": Question("screen", ("dsm", *DYNAMIC)),
     "2-symmetric": Question("screen", ("dsm", *PARITY)),
     "3-locality": Question("screen", ("dsm", *LOCALITY, *CONTROLS)),
+    "3-package": Question("final", ("dsm", "dsm-static", "dsm-emphasis", "gatedconv7", *CONTROLS)),
     "4-response": Question("screen", ("dsm", *RESPONSE, "gfnet")),
     "5-recipe": Question("screen", ("dsm", *RECIPE)),
     "6-frequencies": Question("final", ("dsm", "dsm-static", "dsm-emphasis", "gatedconv7", "attention", "gfnet")),
