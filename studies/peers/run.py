@@ -18,6 +18,7 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -96,6 +97,12 @@ def finished(runs: Path, recipe: str) -> list[Finished]:
     return found
 
 
+def rate(folder: Path) -> float:
+    """Training images a second in the middling epoch: the run may have been paused in another."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return round(median(float(epoch["images_per_second"]) for epoch in csv.DictReader(file)), 1)
+
+
 def row(recipe: str, run: Finished) -> dict[str, object]:
     """What a finished run says of itself, and its network's MACs."""
     result = json.loads((run.folder / "result.json").read_text())
@@ -107,7 +114,7 @@ def row(recipe: str, run: Finished) -> dict[str, object]:
         "epochs": result["epochs"],
         "parameters": result["parameters"],
         "macs": macs(run.folder / "model.safetensors"),
-        "train_images_per_s": result["images_per_second"],
+        "train_images_per_s": rate(run.folder),
         **{f"test_{name}": round(value, 4) for name, value in result["test"].items()},
     }
 
