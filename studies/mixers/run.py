@@ -55,8 +55,9 @@ def optimizer_for(model: nn.Module, protocol: Protocol) -> torch.optim.Optimizer
     return torch.optim.AdamW(groups, protocol.lr, fused=True, capturable=on_gpu)
 
 
-def learning_rates(protocol: Protocol, steps: int) -> list[float]:
-    """Of every step: linear warm-up over a tenth of the run, then half a cosine to 0."""
+def learning_rates(protocol: Protocol, images: Images) -> list[float]:
+    """Of every step of a run: linear warm-up over a tenth of it, then half a cosine to 0."""
+    steps = protocol.epochs * (len(images) // protocol.batch_size)
 
     def rate(progress: float) -> float:
         if progress < 0.1:
@@ -80,15 +81,18 @@ def train(model: nn.Module, images: Images, protocol: Protocol, seed: int) -> fl
     """Mean loss of the last epoch."""
     model.train()
     optimizer = optimizer_for(model, protocol)
-    epochs = range(protocol.epochs)
-    rates = learning_rates(protocol, len(epochs) * (len(images) // protocol.batch_size))
     losses = []
-    batches = (batch for epoch in epochs for batch in images.epoch(protocol.batch_size, seed, epoch))
-    for rate, (x, y) in zip(rates, batches, strict=True):
+    batches = (batch for epoch in range(protocol.epochs) for batch in images.epoch(protocol.batch_size, seed, epoch))
+    for rate, (x, y) in zip(learning_rates(protocol, images), batches, strict=True):
         for group in optimizer.param_groups:
             group["lr"] = rate
         losses.append(update(model, x, y, protocol, optimizer))
-    return float(torch.stack(losses[-len(rates) // protocol.epochs :]).mean())
+    return of_last_epoch(torch.stack(losses), protocol)
+
+
+def of_last_epoch(losses: Tensor, protocol: Protocol) -> float:
+    """Mean of a run's losses, one a step, over its last epoch."""
+    return float(losses[-(len(losses) // protocol.epochs) :].mean())
 
 
 @torch.no_grad()
@@ -201,16 +205,19 @@ class Captured:
         torch.backends.cudnn.allow_tf32 = False  # the arithmetic of the CPU
         self.prepared = prepared
         model, images, protocol = prepared.model.train(), prepared.images, prepared.protocol
-        rates = learning_rates(protocol, protocol.epochs * (len(images) // protocol.batch_size))
         draws = [images.draws(protocol.batch_size, prepared.seed, epoch) for epoch in range(protocol.epochs)]
         self.training = CapturedTraining(
-            partial(update, model, protocol=protocol), optimizer_for(model, protocol), model, images, draws, rates
+            partial(update, model, protocol=protocol),
+            optimizer_for(model, protocol),
+            model,
+            images,
+            draws,
+            learning_rates(protocol, images),
         )
 
     def finished(self, seconds: float) -> dict:
         """The whole row."""
-        losses = self.training.losses
-        return self.prepared.finished(float(losses[-len(losses) // self.prepared.protocol.epochs :].mean()), seconds)
+        return self.prepared.finished(of_last_epoch(self.training.losses, self.prepared.protocol), seconds)
 
 
 def rows(file: Path = RESULTS) -> list[dict[str, str]]:

@@ -24,9 +24,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dsmixer.spectral import dct2, idct2
-from studies.mixers.data import Images
 from studies.mixers.frequencies import radius
-from studies.mixers.run import KEY, evaluate, load, rows, use_one_thread, weights_file, write
+from studies.mixers.run import KEY, evaluate, load, opened, rows, use_one_thread, weights_file, write
 
 RESULTS = Path(__file__).with_name("shifts.csv")
 FIELDS = (*KEY, "shift", "test_acc")
@@ -93,7 +92,7 @@ def markdown() -> str:
 
 def accuracies(key: tuple[str, ...], names: list[str], device: str) -> dict[str, str]:
     """Test accuracy of one trained model under each of the shifts."""
-    model, images = load(*key).to(device), Images(key[1], "test", device)
+    model, images = load(*key).to(device), opened(key[1], "test", device, None)
     return {name: str(round(evaluate(model, images, SHIFTS[name])[0], 2)) for name in names}
 
 

@@ -82,9 +82,8 @@ class Segmentation(Task):
 
     def observe(self, logits: Tensor, masks: Tensor, rows: Tensor) -> None:
         """Judge logits (B, classes, H, W) in float32 by masks (B, H, W) of images that are not padded."""
-        losses = cross_entropy(
-            logits, masks, ignore_index=IGNORE, reduction="none"
-        )  # CUDA has no exact way to add them
+        # not reduction="sum", which CUDA does not do in the same order every time
+        losses = cross_entropy(logits, masks, ignore_index=IGNORE, reduction="none")
         self.loss_sum += losses.double().sum().item()
         predicted = logits.max(1).indices  # argmax over a dimension that is not the last takes six times as long
         self.boundary.update(predicted, masks)
