@@ -6,6 +6,7 @@ from torch.nn.functional import silu
 
 from dsmixer.layers import SpectrumBlock, SpectrumMixer
 from dsmixer.layers.mixer import VALUE_BASES
+from dsmixer.layers.norm import LayerNorm
 from dsmixer.spectral import dct2, synthesis2
 
 OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"})
@@ -97,6 +98,32 @@ def test_low_precision_weights_and_autocast_agree_with_float32(dtype, options):
     tolerance = {torch.bfloat16: 5e-2, torch.float16: 5e-3}[dtype] * expected.abs().max()
     assert (autocast.float() - expected).abs().max() < tolerance
     assert (cast.float() - expected).abs().max() < tolerance
+
+
+def test_under_autocast_the_backward_pass_keeps_no_wide_copy_of_the_spectrum():
+    """Float32 costs twice the memory; what is small may have it."""
+    mixer, x = SpectrumMixer(16), tokens(20, 20).requires_grad_()
+    wide = []
+
+    def keep(saved):
+        wide.extend([saved.shape] if saved.dtype == torch.float32 and saved.numel() >= x.numel() else [])
+        return saved
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved)
+    with hooks, torch.autocast("cpu", torch.bfloat16):
+        y = mixer(x)
+    assert y.dtype == torch.bfloat16
+    assert wide == []
+
+
+def test_under_autocast_a_layer_norm_keeps_the_dtype_and_nearly_the_values():
+    norm, x = LayerNorm(16), 3 + tokens(5, 6).bfloat16()
+    torch.nn.init.normal_(norm.weight)
+    expected = norm(x.float())
+    with torch.autocast("cpu", torch.bfloat16):
+        normed = norm(x)
+    assert normed.dtype == torch.bfloat16
+    torch.testing.assert_close(normed.float(), expected, atol=0.01, rtol=0.01)
 
 
 def test_float16_survives_a_large_mean_on_a_large_grid():

@@ -118,3 +118,15 @@ def test_the_response_is_smaller_than_the_activations_and_the_gains_are_never_la
     with Recorder():
         layer(s)
     assert max(sizes) <= s.numel()
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
+def test_gains_in_bfloat16_are_those_in_float32_over_a_spectrum_that_falls_steeply(scale):
+    """Power sums of 3,136 frequencies, six orders of magnitude apart: nothing small is lost beside what is large."""
+    layer = trained(DynamicGains(16))
+    distance = 1 + torch.hypot(torch.arange(56.0)[:, None], torch.arange(56.0))
+    s = scale * (spectrum(56, 56) * 56 / distance[..., None] ** 1.5).bfloat16()
+    gains = layer(s)
+    assert gains.dtype == torch.bfloat16
+    # Half a unit of the last of 8 bits for the ring's power, the gain and the sum of two rings.
+    assert (gains.float() / layer(s.float()) - 1).abs().max() < 0.012

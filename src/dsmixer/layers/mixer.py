@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from dsmixer.layers.norm import LayerNorm
 from dsmixer.layers.weights import DynamicGains, SpectrumWeights, StaticResponse
 from dsmixer.spectral import Basis, Route, dct2, synthesis2
 from dsmixer.spectral.constants import DIRECT, Constants
@@ -61,7 +62,7 @@ class SpectrumMixer(nn.Module):
             DynamicGains(2 * dim, num_bands=num_bands),
         )
         self.gate_bias = nn.Parameter(torch.empty(dim))
-        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.norm = LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
         self.reset_parameters()
 

@@ -79,14 +79,14 @@ class DynamicGains(nn.Module):
         nn.init.constant_(self.exponents, 0.5)
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
-        """Gains for the spectrum ``s`` of each image, in float32 or better."""
+        """Gains for the spectrum ``s`` of each image, in its dtype: float32 or better, or bfloat16."""
         height, width = s_BUVC.shape[1:3]
-        # In float32, for bfloat16 sums would lose small powers and float16 squares overflow.
-        power_BUVC = s_BUVC.to(at_least_float32(s_BUVC.dtype)).square()
-        rings_BKC = ring_powers(power_BUVC, self.num_bands, constants)[:, 1:]
+        # The whole spectrum stays in its dtype, and a product sums in float32; only what is small is computed wider.
+        rings_BKC = ring_powers(s_BUVC.square(), self.num_bands, constants)[:, 1:]
+        rings_BKC = rings_BKC.to(at_least_float32(s_BUVC.dtype))
         gains_BKC = torch.exp(-0.5 * self.exponents.to(rings_BKC.dtype) * torch.log(rings_BKC + POWER_FLOOR))
         gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
-        return ring_weights(gains_BKC, height, width, constants)
+        return ring_weights(gains_BKC.to(s_BUVC.dtype), height, width, constants)
 
 
 class SpectrumWeights(nn.Module):
@@ -101,4 +101,4 @@ class SpectrumWeights(nn.Module):
         """The weighted spectrum; the responses lie side by side over its channels."""
         height, width = s_BUVC.shape[1:3]
         response = torch.cat([response(height, width, constants) for response in self.responses], -1)
-        return s_BUVC * (response * self.gains(s_BUVC, constants)).to(s_BUVC.dtype)
+        return s_BUVC * (response.to(s_BUVC.dtype) * self.gains(s_BUVC, constants))

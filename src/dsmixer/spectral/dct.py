@@ -138,10 +138,11 @@ def _working_dtype(x: Tensor) -> torch.dtype:
 
 
 def _autocast_dtype(x: Tensor) -> torch.dtype:
-    return torch.get_autocast_dtype(x.device.type) if x.dtype == torch.float32 and _in_autocast(x) else x.dtype
+    return torch.get_autocast_dtype(x.device.type) if x.dtype == torch.float32 and in_autocast(x) else x.dtype
 
 
-def _in_autocast(x: Tensor) -> bool:
+def in_autocast(x: Tensor) -> bool:
+    """Whether autocast is on where ``x`` lies."""
     return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
@@ -183,7 +184,7 @@ def contract(matrix: Float[Tensor, "m n"], x: Float[Tensor, "..."], dim: int) ->
 
     In the dtype of ``x`` even under autocast: what precision suits is the caller's decision.
     """
-    if _in_autocast(x):
+    if in_autocast(x):
         with torch.autocast(x.device.type, enabled=False):
             return _multiply(matrix, x, dim)
     return _multiply(matrix, x, dim)
