@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dsmixer.data.parquet import ParquetImages, open_parquet
+from dsmixer.spectral import dct2, idct2
 
 FOLDERS = {"cifar10": "cifar10", "tiny": "tiny-imagenet-100"}
 CLASSES = {"cifar10": 10, "tiny": 100}
@@ -21,19 +22,53 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def _decoded(dataset: str, split: str) -> tuple[Tensor, Tensor]:
     """uint8 images (N, 3, H, W) and their labels."""
     data = Path(os.environ.get("DSMIXER_DATA", REPOSITORY.parent / "shared/data"))
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dsmixer-studies"
-    images_file, labels_file = cache / f"{dataset}-{split}-images.npy", cache / f"{dataset}-{split}-labels.npy"
+    images_file, labels_file = (_cache() / f"{dataset}-{split}-{what}.npy" for what in ("images", "labels"))
     if not labels_file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         splits, _ = open_parquet(str(data / FOLDERS[dataset]))
         part = splits["train"] if split == "train" else splits.get("test", splits.get("val"))
         assert isinstance(part, ParquetImages)
         pixels = np.stack([np.asarray(part.image(row, "RGB")) for row in range(len(part.labels))])
-        for file, array in ((images_file, pixels.transpose(0, 3, 1, 2)), (labels_file, part.labels)):
-            part_file = file.with_suffix(f".{os.getpid()}.npy")
-            np.save(part_file, np.ascontiguousarray(array))
-            part_file.rename(file)
+        _save(images_file, pixels.transpose(0, 3, 1, 2))
+        _save(labels_file, part.labels)
     return torch.from_numpy(np.load(images_file)), torch.from_numpy(np.load(labels_file))
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dsmixer-studies"
+
+
+def _save(file: Path, array: np.ndarray) -> None:
+    """Whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part_file = file.with_suffix(f".{os.getpid()}.npy")
+    np.save(part_file, np.ascontiguousarray(array))
+    part_file.rename(file)
+
+
+def _varied(dataset: str, split: str) -> tuple[Tensor, Tensor]:
+    """The same, every image as another lens, light and sensor took it, once and for all."""
+    pixels, labels = _decoded(dataset, split)
+    file = _cache() / f"{dataset}-{split}-varied.npy"
+    if not file.exists():
+        generator = torch.Generator().manual_seed(("train", "test").index(split))
+        _save(file, torch.cat([vary(part, generator) for part in pixels.split(1000)]).numpy())
+    return torch.from_numpy(np.load(file)), labels
+
+
+def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """uint8 images (N, 3, H, W), each with a blur, a contrast and a noise of its own.
+
+    The blur is Gaussian, of 0 to 1/32 of the side; the contrast around the image's mean 1/4 to 1, even in its
+    logarithm; the noise white, of 0 to 8 grey levels.
+    """
+    blur, contrast, noise = torch.rand(3, len(pixels), 1, 1, 1, generator=generator)
+    s_BUVC = dct2(pixels.permute(0, 2, 3, 1).float())
+    omega = [torch.arange(n) * (torch.pi / n) for n in s_BUVC.shape[1:3]]
+    squared = (omega[0][:, None] ** 2 + omega[1] ** 2)[..., None]
+    passed = torch.exp(-0.5 * (blur * pixels.shape[-1] / 32) ** 2 * squared) * 4 ** (contrast - 1)
+    passed[:, 0, 0] = 1
+    x = idct2(s_BUVC * passed).permute(0, 3, 1, 2) + 8 * noise * torch.randn(pixels.shape, generator=generator)
+    return x.round().clamp(0, 255).byte()
 
 
 def subset(labels: Tensor, num_images: int) -> Tensor:
@@ -47,8 +82,10 @@ def subset(labels: Tensor, num_images: int) -> Tensor:
 class Images:
     """Normalised float32 batches on a device."""
 
-    def __init__(self, dataset: str, split: str, device: str, num_images: int | None = None) -> None:
-        pixels, labels = _decoded(dataset, split)
+    def __init__(
+        self, dataset: str, split: str, device: str, num_images: int | None = None, varied: bool = False
+    ) -> None:
+        pixels, labels = (_varied if varied else _decoded)(dataset, split)
         rows = torch.arange(len(labels)) if num_images is None else subset(labels, num_images)
         self.pixels, self.labels = pixels[rows].to(device), labels[rows].to(device)
         mean, std = (torch.tensor(values, device=device) * 255 for values in ((0.48, 0.46, 0.42), (0.25, 0.24, 0.26)))

@@ -13,9 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES
+from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES, SpectrumMixer
 from dsmixer.layers.weights import COEFFICIENT_STD, POWER_FLOOR, StaticResponse
-from dsmixer.spectral import Basis, dct2, polynomial_response, ring_powers, ring_weights, spectrum_weights, synthesis2
+from dsmixer.spectral import (
+    Basis,
+    dct2,
+    idct2,
+    polynomial_response,
+    ring_powers,
+    ring_weights,
+    spectrum_weights,
+    synthesis2,
+)
 from studies.mixers.gains import GAINS
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 
@@ -142,8 +151,7 @@ class Trial(nn.Module):
         return self._synthesis(v_BUVC * response)
 
     def _synthesis(self, v_BUVC: Tensor) -> Tensor:
-        groups = zip(v_BUVC.chunk(len(self.bases), -1), self.bases, strict=True)
-        return torch.cat([synthesis2(group, *pair) for group, pair in groups], -1)
+        return synthesised(v_BUVC, self.bases)
 
 
 class Position(nn.Module):
@@ -277,3 +285,129 @@ def out_of_windows(x: Tensor, shape: torch.Size, side: int) -> Tensor:
     """Back to ``shape``."""
     b, h, w, _ = shape
     return x.reshape(b, h // side, w // side, side, side, -1).transpose(2, 3).reshape(b, h, w, -1)
+
+
+class LocalAndGlobal(nn.Module):
+    """A convolution for the values or for the gate, the spectrum for the other: products of near and far.
+
+    Args:
+        dim: channels.
+        local: what is convolved. A convolved gate is the token plus the convolution, as a filtered one starts near it.
+        kernel: side of the depthwise convolution.
+        gains: of the spectrum, see `studies.mixers.gains`.
+        content: which image of the batch the gains are made from: "own", or "other" (the control).
+        bases: synthesis of what is filtered, see `BASES`; None: "cosine" for a gate, "mixed" for values.
+        far_too: what is convolved is filtered as well, and the two are added.
+        norm: normalise the values before the gate.
+        near_gate: side of a second convolution, of the mixer's input, that is added to the gate; 0 for none.
+        direct: what is convolved is the mixer's input, without a projection.
+        weighed_first: the gains are of the mixer's input, and what is convolved has them too.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        local: Literal["values", "gate"],
+        *,
+        kernel: int = 7,
+        gains: str = "default",
+        content: Literal["own", "other"] = "own",
+        bases: Literal["mixed", "cosine"] | None = None,
+        far_too: bool = False,
+        norm: bool = True,
+        near_gate: int = 0,
+        direct: bool = False,
+        weighed_first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.weighed_first = weighed_first
+        self.local, self.content, self.far_too = local, content, far_too
+        self.bases = BASES[bases or ("cosine" if local == "values" else "mixed")]
+        self.near = nn.Identity() if direct else nn.Linear(dim, dim)
+        self.far = nn.Linear(dim, dim * (2 if far_too else 1), bias=False)
+        self.conv = ChannelsFirst(depthwise(dim, kernel))
+        self.gains = GAINS[gains](dim if weighed_first else self.far.out_features)
+        self.response = StaticResponse(dim, self.bases, identity=local == "values")
+        other = VALUE_BASES if local == "values" else GATE_BASES
+        self.second = StaticResponse(dim, other) if far_too else None
+        self.gate_conv = ChannelsFirst(depthwise(dim, near_gate)) if near_gate else None
+        self.gate_bias = nn.Parameter(torch.zeros(dim))
+        self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        s_BUVC = dct2(x_BHWC)
+        if self.weighed_first:
+            s_BUVC = self._weighed(s_BUVC)
+            x_BHWC = idct2(s_BUVC)
+            s_BUVC = self.far(s_BUVC)
+        else:
+            s_BUVC = self._weighed(self.far(s_BUVC))
+        near = self.near(x_BHWC)
+        near = self.conv(near) if self.local == "values" else near + self.conv(near)
+        grid, dim = s_BUVC.shape[1:3], len(self.gate_bias)
+        far = synthesised(s_BUVC[..., :dim] * self.response(*grid), self.bases)
+        if self.second is not None:
+            near = near + synthesised(s_BUVC[..., dim:] * self.second(*grid), self.second.bases)
+        values, gate = (near, far) if self.local == "values" else (far, near)
+        if self.gate_conv is not None:
+            gate = gate + self.gate_conv(x_BHWC)
+        return self.out_proj(self.norm(values) * silu(gate + self.gate_bias))
+
+    def _weighed(self, s_BUVC: Tensor) -> Tensor:
+        return s_BUVC * self.gains(s_BUVC if self.content == "own" else s_BUVC.roll(1, 0))
+
+
+def synthesised(s_BUVC: Tensor, bases: Bases) -> Tensor:
+    """Tokens from a spectrum whose channels are split over pairs of bases."""
+    groups = zip(s_BUVC.chunk(len(bases), -1), bases, strict=True)
+    return torch.cat([synthesis2(group, *pair) for group, pair in groups], -1)
+
+
+class SelfFiltered(nn.Module):
+    """The default mixer, its values filtered by the image too: by another projection's spectrum, its rings made equal.
+
+    A product of two spectra is a convolution of the image with itself over its whole extent; the amount is learned per
+    channel. The response and the gains stay.
+    """
+
+    def __init__(self, dim: int, start: float = 0.1) -> None:
+        super().__init__()
+        self.mixer = SpectrumMixer(dim)
+        self.to_filter = nn.Linear(dim, dim, bias=False)
+        self.amount = nn.Parameter(torch.empty(dim))
+        self.start = start
+
+    def reset_parameters(self) -> None:
+        """A little of it."""
+        nn.init.constant_(self.amount, self.start)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        x_BUVC, mixer = dct2(x_BHWC), self.mixer
+        v, z = mixer.weights(mixer.in_proj(x_BUVC)).chunk(2, -1)
+        f_BUVC = self.to_filter(x_BUVC)
+        height, width = f_BUVC.shape[1:3]
+        powers = ring_powers(f_BUVC.square(), NUM_BANDS)
+        whitened = f_BUVC * ring_weights((powers + POWER_FLOOR).rsqrt(), height, width)
+        v = v * (1 + self.amount * whitened)
+        return mixer.out_proj(mixer.norm(synthesised(v, VALUE_BASES)) * silu(synthesis2(z) + mixer.gate_bias))
+
+
+class WithGatedMlp(nn.Module):
+    """A mixer and a gated MLP side by side, for a block of one branch: what MambaOut's block does in one projection.
+
+    The hidden channels that are not mixed, ``expansion`` - 1 times as many as tokens have, are gated by GELU.
+    """
+
+    def __init__(self, dim: int, mixer: nn.Module, expansion: float = 8 / 3) -> None:
+        super().__init__()
+        hidden = int((expansion - 1) * dim)
+        self.mixer = mixer
+        self.up, self.down = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        gate, values = self.up(x_BHWC).chunk(2, -1)
+        return self.mixer(x_BHWC) + self.down(gelu(gate) * values)

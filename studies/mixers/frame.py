@@ -8,8 +8,9 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from timm.layers import LayerScale, Mlp
@@ -20,8 +21,19 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dsmixer.layers.embed import Downsample, Stem
 
-# (channels, side of the token grid, index of the block in its stage) → a module from tokens (B, H, W, C) to the same
-MakeMixer = Callable[[int, int, int], nn.Module]
+
+class Place(NamedTuple):
+    """Where in the frame a mixer stands."""
+
+    dim: int  # channels
+    side: int  # of the token grid
+    stage: int = 0
+    before: tuple[nn.Module, ...] = ()  # the mixers of the stage's earlier blocks
+
+
+MakeMixer = Callable[[Place], nn.Module]  # of tokens (B, H, W, C), to the same shape
+MakeNorm = Callable[[int], nn.Module]  # of channels; of such tokens
+LAYER_NORM = partial(nn.LayerNorm, eps=1e-6)
 
 
 class Mixer(NamedTuple):
@@ -30,6 +42,9 @@ class Mixer(NamedTuple):
     make: MakeMixer
     divisor: int = 8  # its channels divide by this
     position_embedding: bool = False
+    mlp: Literal["beside", "behind", "none"] = "beside"  # a residual branch of its own; at the end of the mixer's; none
+    norm1: MakeNorm = LAYER_NORM  # before the mixer
+    norm2: MakeNorm = LAYER_NORM  # before the MLP
     recipe: Mapping[str, Any] = MappingProxyType({})  # fields of Protocol or Shape that this row changes
 
 
@@ -54,12 +69,12 @@ TOLERANCE = 0.02  # of the parameter budget
 class Block(nn.Module):
     """The two residual branches."""
 
-    def __init__(self, dim: int, mixer: nn.Module, shape: Shape) -> None:
+    def __init__(self, dim: int, made: nn.Module, mixer: Mixer, shape: Shape) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.mixer = mixer
+        self.norm1 = mixer.norm1(dim)
+        self.mixer = made
         self.ls1 = LayerScale(dim, shape.init_values)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = mixer.norm2(dim)
         self.mlp = Mlp(dim, int(shape.mlp_ratio * dim))
         self.ls2 = LayerScale(dim, shape.init_values)
 
@@ -69,19 +84,42 @@ class Block(nn.Module):
         return x_BHWC + self.ls2(self.mlp(self.norm2(x_BHWC)))
 
 
+class OneBranch(nn.Module):
+    """One residual branch: the mixer, and after it the MLP or nothing."""
+
+    def __init__(self, dim: int, made: nn.Module, mixer: Mixer, shape: Shape) -> None:
+        super().__init__()
+        self.norm1 = mixer.norm1(dim)
+        self.mixer = made
+        behind = (mixer.norm2(dim), Mlp(dim, int(shape.mlp_ratio * dim))) if mixer.mlp == "behind" else ()
+        self.behind = nn.Sequential(*behind)
+        self.ls1 = LayerScale(dim, shape.init_values)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Same shape out."""
+        return x_BHWC + self.ls1(self.behind(self.mixer(self.norm1(x_BHWC))))
+
+
+def stage(mixer: Mixer, shape: Shape, dim: int, index: int) -> nn.Sequential:
+    """The blocks of one stage."""
+    side, blocks = grid_sides(shape)[index], nn.Sequential()
+    make_block = Block if mixer.mlp == "beside" else OneBranch
+    for _ in range(shape.depths[index]):
+        made = mixer.make(Place(dim, side, index, tuple(block.mixer for block in blocks)))
+        blocks.append(make_block(dim, made, mixer, shape))
+    return blocks
+
+
 class Frame(nn.Module):
     """A classifier whose blocks mix tokens with ``mixer``."""
 
     def __init__(self, mixer: Mixer, shape: Shape, widths: tuple[int, ...], num_classes: int) -> None:
         super().__init__()
-        sides = grid_sides(shape)
+        sides, self.widths = grid_sides(shape), widths
         self.stem = Stem(3, widths[0], shape.side // shape.grid)
         self.position = nn.Parameter(torch.empty(widths[0], sides[0], sides[0])) if mixer.position_embedding else None
         self.downsamples = nn.ModuleList([nn.Identity(), *(Downsample(a, b) for a, b in itertools.pairwise(widths))])
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(width, mixer.make(width, side, index), shape) for index in range(depth)))
-            for depth, width, side in zip(shape.depths, widths, sides, strict=True)
-        )
+        self.stages = nn.ModuleList(stage(mixer, shape, width, index) for index, width in enumerate(widths))
         self.norm = nn.LayerNorm(widths[-1], eps=1e-6)
         self.head = nn.Linear(widths[-1], num_classes)
         self.apply(_init_weights)

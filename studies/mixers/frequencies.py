@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dsmixer.spectral import dct2
 from studies.mixers.frame import Frame
-from studies.mixers.run import KEY, load, opened, rows, weights_file, write
+from studies.mixers.run import KEY, load, opened, trained, write
 
 HERE = Path(__file__).parent
 IMAGES = 1000
@@ -48,12 +48,8 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args()
     spectra = []
-    runs = [row for row in rows() if row["protocol"] == options.protocol and row["mixer"] in options.mixers]
-    for key in dict.fromkeys(tuple(row[field] for field in KEY) for row in runs):
-        if not weights_file(*key).exists():
-            print("no weights, skipped:", *key)
-            continue
-        x = next(iter(opened(key[1], "test", options.device, None).in_order(IMAGES)))[0]
+    for key in trained(options.protocol, options.mixers):
+        x = next(iter(opened(key[1], "test", options.device, None, False).in_order(IMAGES)))[0]
         for depth, shares in enumerate(feature_spectra(load(*key).to(options.device), x)):
             spectra.append((*key, depth, *(round(share, 4) for share in shares)))
     write(HERE / "feature-spectra.csv", (*KEY, "depth", *OCTAVES), spectra)

@@ -2,9 +2,9 @@
 
 uv run python -m studies.mixers.pages
 
-A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows) or a protocol (the default, its
-static twin and the peers). `<!-- shifts -->` … `<!-- /shifts -->` is for `shifts.csv`. Nothing between the markers is
-written by hand; a test compares it with the results.
+A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows), a protocol (the default, its
+static twin and the peers) or "shifts" (what `shifts.csv` holds). Nothing between the markers is written by hand; a test
+compares it with the results.
 """
 
 import re
@@ -18,20 +18,23 @@ from studies.mixers.table import Summary, markdown, plot, summaries
 
 HERE = Path(__file__).parent
 PAGES = (HERE / "README.md", *sorted((HERE / "findings").glob("*.md")))
-SHIFTS = re.compile(r"(<!-- shifts -->\n).*?(<!-- /shifts -->)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 def found(name: str) -> list[Summary]:
     """The runs behind the table ``name``."""
-    protocol, mixers = QUESTIONS.get(name, Question(name, ("dsm", "dsm-static", *PEERS)))
+    protocol, mixers = QUESTIONS.get(name, Question(name, ("dsm", "dsm-near", "dsm-static", *PEERS)))
     return summaries(rows(), protocol, mixers)
+
+
+def table(name: str) -> str:
+    """The table of that name."""
+    return shifts.markdown() if name == "shifts" else markdown(found(name))
 
 
 def with_tables(text: str) -> str:
     """The text of a page with its tables made anew."""
-    text = SHIFTS.sub(lambda match: f"{match[1]}{shifts.markdown()}{match[2]}", text)
-    return TABLE.sub(lambda match: f"{match[1]}{markdown(found(match[2]))}{match[3]}", text)
+    return TABLE.sub(lambda match: f"{match[1]}{table(match[2])}{match[3]}", text)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ class Protocol(NamedTuple):
     batch_size: int = 128
     label_smoothing: float = 0.1
     clip: float = 1.0
+    varied: bool = False  # the images of both splits differ in blur, contrast and noise, see `data.vary`
 
     def on(self, dataset: str) -> "Protocol":
         """Tiny ImageNet: twice the side, the same token grids."""
@@ -42,6 +43,8 @@ PROTOCOLS = {
     "screen": Protocol(12_800, 5, NARROW, NARROW_BUDGET),
     # All images of both sets, twice: where the decision falls. 5 to 8 minutes.
     "final": Protocol(50_000, 2, NARROW, NARROW_BUDGET),
+    # Where images differ more in their spectra than the sets' own do.
+    "varied": Protocol(50_000, 2, NARROW, NARROW_BUDGET, varied=True),
     # That of the first experiments: 15 minutes.
     "small": Protocol(16_000, 6, SMALL, {"cifar10": 1_100_000, "tiny": 1_120_000}),
     # `screen` at other token grids; 64 for the larger images alone.

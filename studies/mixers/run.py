@@ -15,7 +15,7 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from functools import partial
 from multiprocessing.connection import wait
@@ -116,8 +116,8 @@ class Run:
         model = build(MIXERS[mixer], self.protocol.shape, CLASSES[dataset], self.protocol.budget[dataset])
         macs = num_macs(model, self.protocol.shape.side)
         self.model = model.to(device)
-        self.images = opened(dataset, "train", device, self.protocol.images)
-        self.tested_on = opened(dataset, "test", device, None)
+        self.images = opened(dataset, "train", device, self.protocol.images, self.protocol.varied)
+        self.tested_on = opened(dataset, "test", device, None, self.protocol.varied)
         self.row = {
             "protocol": protocol_name,
             "dataset": dataset,
@@ -128,7 +128,7 @@ class Run:
             "epochs": self.protocol.epochs,
             "images": len(self.images),
             "tokens": grid_sides(self.protocol.shape)[0] ** 2,
-            "widths": "/".join(str(stage[0].norm1.normalized_shape[0]) for stage in model.stages),
+            "widths": "/".join(map(str, model.widths)),
             "device": torch.cuda.get_device_name() if device == "cuda" else "cpu, one thread",
             "torch": torch.__version__,
         }
@@ -150,9 +150,9 @@ class Run:
 
 
 @functools.lru_cache(2)
-def opened(dataset: str, split: str, device: str, num_images: int | None) -> Images:
+def opened(dataset: str, split: str, device: str, num_images: int | None, varied: bool) -> Images:
     """Images that the runs of a process share."""
-    return Images(dataset, split, device, num_images)
+    return Images(dataset, split, device, num_images, varied)
 
 
 def weights_file(protocol: str, dataset: str, mixer: str, seed: int | str) -> Path:
@@ -166,6 +166,16 @@ def load(protocol: str, dataset: str, mixer: str, seed: int | str) -> nn.Module:
     model = build(MIXERS[mixer], settings.shape, CLASSES[dataset], settings.budget[dataset])
     model.load_state_dict(load_file(weights_file(protocol, dataset, mixer, seed)))
     return model.eval()
+
+
+def trained(protocol: str, mixers: Sequence[str]) -> Iterator[Job]:
+    """The runs of these mixers that left weights on this machine; says which did not."""
+    done = (tuple(row[field] for field in KEY) for row in rows() if row["protocol"] == protocol)
+    for job in dict.fromkeys(job for job in done if job[2] in mixers):
+        if weights_file(*job).exists():
+            yield job
+        else:
+            print("no weights, skipped:", *job)
 
 
 def run(group: Sequence[Job], device: str) -> list[dict | Exception]:

@@ -25,7 +25,7 @@ from torch.nn.functional import interpolate
 
 from dsmixer.spectral import dct2, idct2
 from studies.mixers.frequencies import radius
-from studies.mixers.run import KEY, evaluate, load, opened, rows, use_one_thread, weights_file, write
+from studies.mixers.run import KEY, evaluate, load, opened, trained, use_one_thread, write
 
 RESULTS = Path(__file__).with_name("shifts.csv")
 FIELDS = (*KEY, "shift", "test_acc")
@@ -92,7 +92,7 @@ def markdown() -> str:
 
 def accuracies(key: tuple[str, ...], names: list[str], device: str) -> dict[str, str]:
     """Test accuracy of one trained model under each of the shifts."""
-    model, images = load(*key).to(device), opened(key[1], "test", device, None)
+    model, images = load(*key).to(device), opened(key[1], "test", device, None, False)
     return {name: str(round(evaluate(model, images, SHIFTS[name])[0], 2)) for name in names}
 
 
@@ -103,19 +103,13 @@ def main() -> None:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
-    found, todo = measured(), {}
-    for row in rows():
-        key = tuple(row[field] for field in KEY)
-        if row["protocol"] != options.protocol or row["mixer"] not in options.mixers:
-            continue
-        missing = [name for name in SHIFTS if (*key, name) not in found]
-        if missing and not weights_file(*key).exists():
-            print("no weights, skipped:", *key)
-        elif missing:
-            todo[key] = missing
+    found = measured()
+    todo = {
+        key: [name for name in SHIFTS if (*key, name) not in found] for key in trained(options.protocol, options.mixers)
+    }
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, context, use_one_thread) as pool:
-        started = {pool.submit(accuracies, key, names, options.device): key for key, names in todo.items()}
+        started = {pool.submit(accuracies, key, names, options.device): key for key, names in todo.items() if names}
         for done in as_completed(started):
             key = started[done]
             print(*key, done.result(), flush=True)

@@ -9,7 +9,7 @@ from dsmixer.layers.mixer import VALUE_BASES
 from dsmixer.layers.norm import LayerNorm
 from dsmixer.spectral import dct2, synthesis2
 
-OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"})
+OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"}, {"kernel_size": 3})
 GRIDS = ((1, 1), (1, 9), (7, 7), (14, 5), (33, 20))
 
 
@@ -82,6 +82,21 @@ def test_the_mixer_is_its_formula():
         assert torch.allclose(mixer(x), expected, atol=1e-5)
 
 
+def test_near_tokens_alone_are_convolutions_with_zeros_outside():
+    """With the spectrum of values and gate switched off, what is left is the product of two convolutions."""
+    torch.manual_seed(0)
+    mixer, x = SpectrumMixer(16, kernel_size=3), tokens(7, 9)
+    values, gate = (
+        torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias, 1, 1, 1, 16).permute(0, 2, 3, 1)
+        for conv in (mixer.near.values, mixer.near.gate)
+    )
+    with torch.no_grad():
+        for response in mixer.weights.responses:
+            response.coefficients.zero_()
+        expected = mixer.out_proj(mixer.norm(values) * silu(gate + mixer.gate_bias))
+        assert torch.allclose(mixer(x), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_weights_and_autocast_agree_with_float32(dtype, options):
@@ -133,6 +148,8 @@ def test_float16_survives_a_large_mean_on_a_large_grid():
 
 
 def test_options_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="kernel_size 4 has no middle"):
+        SpectrumMixer(16, kernel_size=4)
     with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
         SpectrumMixer(10)
 

@@ -12,14 +12,15 @@ from dsmixer.backbones.dsm import DynamicSpectrumMixer
 from dsmixer.layers import SpectrumMixer
 from dsmixer.spectral import dct2
 from studies.mixers import capture, data, pages, run, table
-from studies.mixers.designs import Trial, into_windows, out_of_windows
+from studies.mixers.designs import LocalAndGlobal, Trial, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
-from studies.mixers.mixers import MIXERS, QUESTIONS
+from studies.mixers.mixers import AT_ONE_RATE, MIXERS, QUESTIONS
 from studies.mixers.peers import attention, convolution, mlp, spectral
 from studies.mixers.protocols import PROTOCOLS, Protocol
 from studies.mixers.shifts import SHIFTS, faded, filtered, resized
 
+LOW_AND_HIGH = (slice(1, 4), slice(24, 32))
 SCREEN = PROTOCOLS["screen"]
 
 
@@ -27,7 +28,7 @@ def tokens(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", AT_ONE_RATE)
 def test_every_mixer_meets_the_budget_and_learns_with_all_its_parameters(name: str) -> None:
     mixer = MIXERS[name]
     protocol = SCREEN.changed(mixer.recipe)
@@ -79,6 +80,26 @@ def test_a_trial_without_options_is_the_default_mixer() -> None:
     torch.testing.assert_close(trial(x), default(x))
 
 
+def test_a_convolution_beside_the_spectrum_is_the_option_of_the_mixer() -> None:
+    torch.manual_seed(0)
+    mixer = SpectrumMixer(16, kernel_size=3)
+    design = LocalAndGlobal(16, "values", kernel=3, far_too=True, direct=True, near_gate=3)
+    values, gate = mixer.weights.responses
+    with torch.no_grad():
+        for theirs, ours in ((design.second, values), (design.response, gate)):
+            for parameter in ours.parameters():
+                parameter.normal_()
+            theirs.load_state_dict(ours.state_dict())
+        design.far.weight.copy_(mixer.in_proj.weight.roll(16, 0))  # the gate's channels come first there
+        design.gains.exponents.copy_(mixer.weights.gains.exponents.normal_().roll(16, 1))
+        design.conv.module.load_state_dict(mixer.near.values.state_dict())
+        design.gate_conv.module.load_state_dict(mixer.near.gate.state_dict())
+        for name in ("norm", "out_proj"):
+            getattr(design, name).load_state_dict(getattr(mixer, name).state_dict())
+        x = tokens(2, 8, 8, 16)
+        torch.testing.assert_close(design(x), mixer(x))
+
+
 def test_windows_are_put_back_where_they_came_from() -> None:
     x = tokens(2, 8, 12, 3)
     windows = into_windows(x, 4)
@@ -118,6 +139,17 @@ def test_the_grid_is_what_the_shape_says() -> None:
     assert grid_sides(PROTOCOLS["grid-64"].on("tiny").shape) == [64, 32, 16]
 
 
+def test_varied_images_keep_their_mean_and_lose_contrast_and_detail_each_by_its_own_measure() -> None:
+    pixels = (128 + 30 * tokens(64, 3, 32, 32)).clamp(0, 255).byte()
+    varied = data.vary(pixels, torch.Generator().manual_seed(0))
+    assert varied.dtype == torch.uint8
+    assert (varied.float().mean((2, 3)) - pixels.float().mean((2, 3))).abs().max() < 2
+    before, after = (dct2(x.float().permute(0, 2, 3, 1)).square() for x in (pixels, varied))
+    low, high = (after[:, part, part].mean((1, 2, 3)) / before[:, part, part].mean((1, 2, 3)) for part in LOW_AND_HIGH)
+    assert low.max() / low.min() > 4  # the contrast
+    assert (high / low).max() / (high / low).min() > 2  # the blur, but for the noise
+
+
 # ---- peers: what each paper's definition implies -------------------------------------------------------------------
 
 
@@ -127,7 +159,7 @@ def test_pooling_of_a_constant_is_zero() -> None:
 
 
 def test_shifted_windows_keep_apart_what_only_the_roll_brought_together() -> None:
-    mixer = attention.ShiftedWindowAttention(16, 8, index=1)
+    mixer = attention.ShiftedWindowAttention(16, 8, shifted=True)
     mixer.attention.reset_parameters()
     x = tokens(1, 8, 8, 16)
     changed = x.clone()
@@ -145,16 +177,17 @@ def test_attention_sees_all_tokens_alike() -> None:
 
 
 def test_cycle_axis_shifts_channels_and_fills_with_zeros() -> None:
-    mixer = mlp.CycleAxis(7, axis=2)
+    mixer = mlp.CycleAxis(6, axis=2)
     with torch.no_grad():
-        mixer.proj.weight.copy_(torch.eye(7))
+        mixer.proj.weight.copy_(torch.eye(6))
         mixer.proj.bias.zero_()
-    x = tokens(1, 2, 9, 7)
+    x = tokens(1, 2, 9, 6)
     y = mixer(x)
-    torch.testing.assert_close(y[:, :, 3:, 0], x[:, :, :-3, 0])
-    torch.testing.assert_close(y[..., 3], x[..., 3])
-    torch.testing.assert_close(y[:, :, :-3, 6], x[:, :, 3:, 6])
-    assert not y[:, :, :3, 0].any()
+    for channel in (0, 3):
+        torch.testing.assert_close(y[:, :, 1:, channel], x[:, :, :-1, channel])
+        torch.testing.assert_close(y[..., channel + 1], x[..., channel + 1])
+        torch.testing.assert_close(y[:, :, :-1, channel + 2], x[:, :, 1:, channel + 2])
+        assert not y[:, :, 0, channel].any()
 
 
 def test_a_gated_token_mlp_starts_without_mixing() -> None:
@@ -187,6 +220,49 @@ def test_heat_does_not_flow_without_conductivity_and_ends_in_the_mean() -> None:
         nn.init.zeros_(mixer.to_k[0].weight)
         nn.init.constant_(mixer.to_k[0].bias, k)
         torch.testing.assert_close(mixer(x), expected * nn.functional.silu(gate), atol=1e-5, rtol=1e-4)
+
+
+def test_the_blocks_of_a_stage_share_one_embedding_of_the_frequencies() -> None:
+    first, second = (
+        block.mixer for block in build(MIXERS["vheat"], Shape(widths=(8,), depths=(2,)), 3, None).stages[0]
+    )
+    x = tokens(1, 16, 16, 8)
+    before = second(x)
+    with torch.no_grad():
+        first.embedding += 1
+    assert second.embedding is None
+    assert (second(x) - before).abs().max() > 1e-3
+
+
+def test_a_recursive_gated_convolution_is_of_an_order_more_in_every_stage() -> None:
+    model = build(MIXERS["hornet"], Shape(widths=(16, 32, 64), depths=(1, 1, 1)), 3, None)
+    assert [stage[0].mixer.widths for stage in model.stages] == [[8, 16], [8, 16, 32], [8, 16, 32, 64]]
+
+
+def test_heads_of_a_spectral_rescaling_meet_in_groups_of_a_channel_each() -> None:
+    mixer = spectral.SpectralRescaling(8, 6)
+    mixer.reset_parameters()
+    expand, norm, *_ = mixer.to_context.module
+    norm.forward = lambda x: x
+    mixer.to_heads = nn.Identity()
+    x = tokens(1, 6, 6, 8)
+    changed = x.clone()
+    changed[..., 0] += 1  # the first channel of the first head
+    with torch.no_grad():
+        groups = []
+        expand.register_forward_hook(lambda module, inputs, output: groups.append(output))
+        mixer(x), mixer(changed)
+    differs = (groups[0] - groups[1]).abs().amax((0, 2, 3)) > 1e-4
+    assert differs.tolist() == [True] * 8 + [False] * 8
+
+
+def test_a_block_of_one_branch_is_the_whole_block_of_its_paper() -> None:
+    shape = Shape(side=8, grid=8, widths=(8,), depths=(1,), init_values=1.0)
+    x = tokens(1, 8, 8, 8)
+    gfnet, mambaout = (build(MIXERS[name], shape, 3, None).stages[0][0] for name in ("gfnet", "mambaout"))
+    torch.testing.assert_close(gfnet(x), x + gfnet.behind(gfnet.mixer(gfnet.norm1(x))))
+    torch.testing.assert_close(mambaout(x), x + mambaout.mixer(mambaout.norm1(x)))
+    assert len(mambaout.behind) == 0
 
 
 def test_a_dynamic_filter_depends_on_the_image() -> None:
@@ -349,7 +425,7 @@ def test_low_and_high_pass_add_up_to_the_image_and_its_mean() -> None:
 
 
 def test_feature_spectra_are_shares() -> None:
-    model = build(Mixer(lambda dim, side, index: nn.Identity()), Shape(), 10, None)
+    model = build(Mixer(lambda at: nn.Identity()), Shape(), 10, None)
     shares = torch.tensor(feature_spectra(model, tokens(2, 3, 32, 32)))
     assert shares.shape == (4, 4)
     torch.testing.assert_close(shares.sum(1), torch.ones(4))

@@ -26,6 +26,23 @@ VALUE_BASES: tuple[tuple[Basis, Basis], ...] = (
 GATE_BASES: tuple[tuple[Basis, Basis], ...] = (("cosine", "cosine"),)
 
 
+class NearTokens(nn.Module):
+    """What a token's neighbours add to its values and to its gate: two depthwise convolutions, zeros outside."""
+
+    def __init__(self, dim: int, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {kernel_size} has no middle; use 3, 5 or 7, or None for no convolution")
+        self.values, self.gate = (
+            nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim) for _ in range(2)
+        )
+
+    def forward(self, x_BHWC: Float[Tensor, "b h w c"]) -> tuple[Tensor, Tensor]:
+        """Both, in the layout of ``x``."""
+        x_BCHW = x_BHWC.permute(0, 3, 1, 2)
+        return self.values(x_BCHW).permute(0, 2, 3, 1), self.gate(x_BCHW).permute(0, 2, 3, 1)
+
+
 class SpectrumMixer(nn.Module):
     """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
 
@@ -36,6 +53,8 @@ class SpectrumMixer(nn.Module):
 
     Args:
         dim: channels C; divisible by 4.
+        kernel_size: side of two depthwise convolutions of ``x``, odd, zeros outside, one added to the values and one to
+            the gate; None for none.
         num_bands: bands per axis, DC included.
         num_terms: terms per axis of the static polynomial.
         route: how the DCT is computed, see `dsmixer.spectral.dct`.
@@ -45,6 +64,7 @@ class SpectrumMixer(nn.Module):
         self,
         dim: int,
         *,
+        kernel_size: int | None = None,
         num_bands: int = 6,
         num_terms: int = 4,
         route: Route = "auto",
@@ -62,6 +82,7 @@ class SpectrumMixer(nn.Module):
             DynamicGains(2 * dim, num_bands=num_bands),
         )
         self.gate_bias = nn.Parameter(torch.empty(dim))
+        self.near = None if kernel_size is None else NearTokens(dim, kernel_size)
         self.norm = LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
         self.reset_parameters()
@@ -76,6 +97,9 @@ class SpectrumMixer(nn.Module):
         v_BHWC, z_BHWC = (self._synthesis(*part, constants) for part in ((v_BUVC, VALUE_BASES), (z_BUVC, GATE_BASES)))
         if x_BHWC.dtype == torch.float16:  # the spectrum was float32
             v_BHWC, z_BHWC = v_BHWC.half(), z_BHWC.half()
+        if self.near is not None:
+            near_values, near_gate = self.near(x_BHWC)
+            v_BHWC, z_BHWC = v_BHWC + near_values, z_BHWC + near_gate
         return self.out_proj(self.norm(v_BHWC) * silu(z_BHWC + self.gate_bias.to(z_BHWC.dtype)))
 
     def _analysis(self, x_BHWC: Tensor, constants: Constants) -> Tensor:

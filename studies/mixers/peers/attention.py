@@ -32,10 +32,10 @@ class ShiftedWindowAttention(nn.Module):
     Windows of 4 × 4 tokens: the paper's 7 × 7 does not divide these grids. A grid of one window is not shifted.
     """
 
-    def __init__(self, dim: int, side: int, index: int, window: int = 4) -> None:
+    def __init__(self, dim: int, side: int, shifted: bool, window: int = 4) -> None:
         super().__init__()
         self.window = min(window, side)
-        self.shift = window // 2 if index % 2 and side > self.window else 0
+        self.shift = window // 2 if shifted and side > self.window else 0
         self.attention = WindowAttention(dim, num_heads(dim), HEAD_DIM, self.window)
         self.register_buffer("mask", shift_mask(side, self.window, self.shift) if self.shift else None, False)
 
@@ -56,6 +56,6 @@ def shift_mask(side: int, window: int, shift: int) -> Tensor:
 
 
 PEERS = {
-    "attention": Mixer(lambda dim, side, index: SelfAttention(dim), position_embedding=True),
-    "swin": Mixer(ShiftedWindowAttention),
+    "attention": Mixer(lambda at: SelfAttention(at.dim), position_embedding=True),
+    "swin": Mixer(lambda at: ShiftedWindowAttention(at.dim, at.side, len(at.before) % 2 == 1)),
 }

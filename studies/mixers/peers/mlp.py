@@ -16,12 +16,12 @@ class TokenMlp(nn.Module):
     """MLP over the tokens, shared by all channels (MLP-Mixer, arXiv 2105.01601).
 
     The paper's hidden width is half the channels, which is 1.3 to 2 times its tokens; both cannot hold in a pyramid.
-    Here it is half the tokens.
+    Here it is half the channels or half the tokens, whichever is more.
     """
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, dim: int, side: int) -> None:
         super().__init__()
-        self.mlp = Mlp(side**2, side**2 // 2)
+        self.mlp = Mlp(side**2, max(side**2, dim) // 2)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         mixed = self.mlp(x_BHWC.flatten(1, 2).transpose(1, 2)).transpose(1, 2)
@@ -29,11 +29,14 @@ class TokenMlp(nn.Module):
 
 
 class GatedTokenMlp(nn.Module):
-    """Project, GELU, spatial gating unit, project (gMLP, arXiv 2105.08050). Expansion 2: the frame keeps its MLP."""
+    """Project, GELU, spatial gating unit, project (gMLP, arXiv 2105.08050).
 
-    def __init__(self, dim: int, side: int) -> None:
+    The paper's block expands by 6 and has no other MLP. In the frame's block, beside an MLP, the expansion is 2.
+    """
+
+    def __init__(self, dim: int, side: int, expansion: int = 2) -> None:
         super().__init__()
-        self.mlp = GatedMlp(dim, 2 * dim, gate_layer=partial(SpatialGatingUnit, seq_len=side**2))
+        self.mlp = GatedMlp(dim, expansion * dim, gate_layer=partial(SpatialGatingUnit, seq_len=side**2))
 
     def reset_parameters(self) -> None:
         """The paper's: the gate starts at one."""
@@ -89,9 +92,12 @@ class PhaseAwareTokenMixing(nn.Module):
 
 
 class CycleAxis(nn.Module):
-    """Cycle FC: channel c reads its value (c mod 7) - 3 tokens away along an axis, zero outside; then a projection."""
+    """Cycle FC: channel c reads its value (c mod 3) - 1 tokens away along an axis, zero outside; then a projection.
 
-    def __init__(self, dim: int, axis: int, cycle: int = 7) -> None:
+    The cycle is that of its code. The paper's longest, 7 tokens, is for maps of 56 × 56 tokens.
+    """
+
+    def __init__(self, dim: int, axis: int, cycle: int = 3) -> None:
         super().__init__()
         self.axis, self.cycle = axis, cycle
         self.proj = nn.Linear(dim, dim)
@@ -123,8 +129,9 @@ class CycleMlp(nn.Module):
 
 
 PEERS = {
-    "mlpmixer": Mixer(lambda dim, side, index: TokenMlp(side)),
-    "gmlp": Mixer(lambda dim, side, index: GatedTokenMlp(dim, side)),
-    "wavemlp": Mixer(lambda dim, side, index: PhaseAwareTokenMixing(dim)),
-    "cyclemlp": Mixer(lambda dim, side, index: CycleMlp(dim)),
+    "mlpmixer": Mixer(lambda at: TokenMlp(at.dim, at.side)),
+    "gmlp": Mixer(lambda at: GatedTokenMlp(at.dim, at.side)),
+    "gmlp-whole": Mixer(lambda at: GatedTokenMlp(at.dim, at.side, expansion=6), mlp="none"),
+    "wavemlp": Mixer(lambda at: PhaseAwareTokenMixing(at.dim)),
+    "cyclemlp": Mixer(lambda at: CycleMlp(at.dim)),
 }

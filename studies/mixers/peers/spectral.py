@@ -36,7 +36,10 @@ def resized(table: Tensor, height: int, width: int) -> Tensor:
 
 
 class GlobalFilter(nn.Module):
-    """GFNet (arXiv 2107.00645): one learned complex number per frequency and channel."""
+    """GFNet (arXiv 2107.00645): one learned complex number per frequency and channel.
+
+    In its block a norm and the MLP follow, in the same residual branch; the stem's tokens have a position embedding.
+    """
 
     def __init__(self, dim: int, side: int) -> None:
         super().__init__()
@@ -52,9 +55,14 @@ class GlobalFilter(nn.Module):
 
 
 class AdaptiveFourierOperator(nn.Module):
-    """AFNO (arXiv 2111.13587): a two-layer complex MLP, block-diagonal in the channels, shared by all frequencies."""
+    """AFNO (arXiv 2111.13587): a two-layer complex MLP, block-diagonal in the channels, shared by all frequencies.
 
-    def __init__(self, dim: int, num_blocks: int = 8, threshold: float = 0.01) -> None:
+    The paper's blocks hold 96 of 768 channels. Here they hold the first stage's width, some 32 channels, and their
+    weights start larger in proportion, lest the threshold take more. As its code trains, a norm and the MLP follow in
+    the same residual branch, and the stem's tokens have a position embedding.
+    """
+
+    def __init__(self, dim: int, num_blocks: int, threshold: float = 0.01) -> None:
         super().__init__()
         size = dim // num_blocks
         self.threshold = threshold
@@ -62,7 +70,7 @@ class AdaptiveFourierOperator(nn.Module):
         self.biases = nn.Parameter(torch.empty(2, num_blocks, size, 2))
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.weights, std=0.02)
+        nn.init.normal_(self.weights, std=0.02 * (96 / self.weights.shape[2]) ** 0.5)
         nn.init.normal_(self.biases, std=0.02)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
@@ -75,7 +83,10 @@ class AdaptiveFourierOperator(nn.Module):
 
 
 class DynamicFilter(nn.Module):
-    """DFFormer (arXiv 2303.03932): per image and channel a softmax mixture of four complex filters, from the mean."""
+    """DFFormer (arXiv 2303.03932): per image and channel a softmax mixture of four complex filters, from the mean.
+
+    Its filters start with a deviation of 0.02, under which the router learns nothing in so short a training; here, 0.5.
+    """
 
     def __init__(self, dim: int, side: int, num_filters: int = 4, expansion: int = 2) -> None:
         super().__init__()
@@ -87,7 +98,7 @@ class DynamicFilter(nn.Module):
         self.out_proj = nn.Linear(hidden, dim, bias=False)
 
     def reset_parameters(self) -> None:
-        nn.init.normal_(self.filters, std=0.02)
+        nn.init.normal_(self.filters, std=0.5)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         shares = self.router(x_BHWC.mean((1, 2))).unflatten(-1, (self.filters.shape[2], -1)).softmax(1)
@@ -99,42 +110,52 @@ class DynamicFilter(nn.Module):
 
 
 class HeatConduction(nn.Module):
-    """HCO of vHeat (arXiv 2405.16555): local convolution, DCT, decay exp(-k|ω|²) with learned k ≥ 0, norm, gate."""
+    """HCO of vHeat (arXiv 2405.16555): local convolution, DCT, decay exp(-k|ω|²) with learned k ≥ 0, norm, gate.
 
-    def __init__(self, dim: int, side: int) -> None:
+    The blocks of a stage share the embedding of the frequencies, which is the ``first`` block's.
+    """
+
+    def __init__(self, dim: int, side: int, first: "HeatConduction | None" = None) -> None:
         super().__init__()
+        self.owner = () if first is None else (first,)  # in a tuple, so that its parameters are not registered twice
         self.local = ChannelsFirst(depthwise(dim, 3))
         self.in_proj = nn.Linear(dim, 2 * dim)
-        self.embedding = nn.Parameter(torch.empty(side, side, dim))
+        self.embedding = nn.Parameter(torch.empty(side, side, dim)) if first is None else None
         self.to_k = nn.Sequential(nn.Linear(dim, dim), nn.ReLU())
         self.norm = nn.LayerNorm(dim)
         self.out_proj = nn.Linear(dim, dim)
 
     def reset_parameters(self) -> None:
-        nn.init.trunc_normal_(self.embedding, std=0.02)
+        if self.embedding is not None:
+            nn.init.trunc_normal_(self.embedding, std=0.02)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         v, z = self.in_proj(self.local(x_BHWC)).chunk(2, -1)
         height, width = v.shape[1:3]
-        k = self.to_k(resized(self.embedding, height, width))
+        embedding = self.owner[0].embedding if self.owner else self.embedding
+        k = self.to_k(resized(embedding, height, width))
         omega = [torch.arange(n, device=v.device) * (math.pi / n) for n in (height, width)]
         decay = torch.exp(-(omega[0][:, None] ** 2 + omega[1] ** 2))[..., None] ** k
         return self.out_proj(self.norm(idct2(dct2(v) * decay)) * silu(z))
 
 
 class SpectralRescaling(nn.Module):
-    """SPANetV2's mixer, as described for its pure models: depthwise 3, 5, 7, 9 in four heads of channels, each spectrum
-    scaled by the sigmoid of a learned real number per frequency and channel; expanded, it modulates a gated query.
+    """SPANetV2's mixer, as in the code of its pure models: depthwise 3, 5, 7, 9 in four heads of channels, each
+    spectrum scaled by the sigmoid of a learned real number per frequency and channel. What the heads say of a channel
+    is expanded to twice the width, normalised over the image, activated and projected; it multiplies an activated
+    query.
     """
 
     def __init__(self, dim: int, side: int) -> None:
         super().__init__()
-        self.to_query = nn.Linear(dim, 2 * dim)
-        self.to_heads = nn.Linear(dim, dim)
+        self.to_query = nn.Linear(dim, dim, bias=False)
+        self.to_heads = nn.Linear(dim, dim, bias=False)
         self.convs = nn.ModuleList(ChannelsFirst(depthwise(dim // 4, kernel)) for kernel in (3, 5, 7, 9))
         self.scales = nn.Parameter(torch.empty(side, side // 2 + 1, dim))
-        self.expand = nn.Linear(dim, 2 * dim)
-        self.out_proj = nn.Linear(2 * dim, dim)
+        expand = nn.Conv2d(dim, 2 * dim, 1, groups=dim // 4, bias=False)
+        project = nn.Conv2d(2 * dim, dim, 1, bias=False)
+        self.to_context = ChannelsFirst(nn.Sequential(expand, nn.GroupNorm(1, 2 * dim), nn.GELU(), project))
+        self.out_proj = nn.Linear(dim, dim, bias=False)
 
     def reset_parameters(self) -> None:
         nn.init.normal_(self.scales, std=0.02)
@@ -143,14 +164,15 @@ class SpectralRescaling(nn.Module):
         heads = self.to_heads(x_BHWC).chunk(4, -1)
         local = torch.cat([conv(head) for conv, head in zip(self.convs, heads, strict=True)], -1)
         s_BUVC = analysis(local)
-        context = synthesis(s_BUVC * resized(self.scales, *s_BUVC.shape[1:3]).sigmoid(), local)
-        return self.out_proj(gelu(self.to_query(x_BHWC)) * self.expand(context))
+        scaled = synthesis(s_BUVC * resized(self.scales, *s_BUVC.shape[1:3]).sigmoid(), local)
+        side_by_side = scaled.unflatten(-1, (4, -1)).transpose(-1, -2).flatten(-2)  # the heads' channel i: a group
+        return self.out_proj(gelu(self.to_query(x_BHWC)) * self.to_context(side_by_side))
 
 
 PEERS = {
-    "gfnet": Mixer(lambda dim, side, index: GlobalFilter(dim, side)),
-    "afno": Mixer(lambda dim, side, index: AdaptiveFourierOperator(dim)),
-    "dfformer": Mixer(lambda dim, side, index: DynamicFilter(dim, side)),
-    "vheat": Mixer(lambda dim, side, index: HeatConduction(dim, side)),
-    "spanetv2": Mixer(lambda dim, side, index: SpectralRescaling(dim, side)),
+    "gfnet": Mixer(lambda at: GlobalFilter(at.dim, at.side), position_embedding=True, mlp="behind"),
+    "afno": Mixer(lambda at: AdaptiveFourierOperator(at.dim, 2**at.stage), position_embedding=True, mlp="behind"),
+    "dfformer": Mixer(lambda at: DynamicFilter(at.dim, at.side)),
+    "vheat": Mixer(lambda at: HeatConduction(at.dim, at.side, *at.before[:1])),
+    "spanetv2": Mixer(lambda at: SpectralRescaling(at.dim, at.side)),
 }
