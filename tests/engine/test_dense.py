@@ -157,7 +157,11 @@ def test_weights_for_other_classes_leave_the_last_layers_as_drawn(kind, finished
 
 
 def test_bfloat16_learns_too(kind, data, tmp_path):
-    assert train(*options(kind, data), "--run.precision=bfloat16", "--optim.epochs=1", f"--out={tmp_path / 'run'}") == 0
+    # Images of up to 64 pixels are one token on a detector's sixth level, and there PyTorch 2.15 leaves a part of the
+    # seventh's gradient unwritten on processors that multiply bfloat16 (a 3 × 3 convolution of stride 2 on 1 × 1).
+    larger = ["--boxes.short_sides=[80, 96]", "--boxes.longest=128"] if kind == "boxes" else []
+    run = [*options(kind, data), *larger, "--run.precision=bfloat16", "--optim.epochs=1"]
+    assert train(*run, f"--out={tmp_path / 'run'}") == 0
 
 
 def test_a_bad_file_within_the_budget_is_listed_and_beyond_it_stops_the_run(kind, tmp_path, capsys):
