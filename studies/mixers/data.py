@@ -63,12 +63,17 @@ def vary(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """
     blur, contrast, noise = torch.rand(3, len(pixels), 1, 1, 1, generator=generator)
     s_BUVC = dct2(pixels.permute(0, 2, 3, 1).float())
-    omega = [torch.arange(n) * (torch.pi / n) for n in s_BUVC.shape[1:3]]
-    squared = (omega[0][:, None] ** 2 + omega[1] ** 2)[..., None]
-    passed = torch.exp(-0.5 * (blur * pixels.shape[-1] / 32) ** 2 * squared) * 4 ** (contrast - 1)
+    omega = 2 * torch.pi * radius(*s_BUVC.shape[1:3], pixels.device)[..., None]
+    passed = torch.exp(-0.5 * (blur * pixels.shape[-1] / 32 * omega) ** 2) * 4 ** (contrast - 1)
     passed[:, 0, 0] = 1
     x = idct2(s_BUVC * passed).permute(0, 3, 1, 2) + 8 * noise * torch.randn(pixels.shape, generator=generator)
     return x.round().clamp(0, 255).byte()
+
+
+def radius(height: int, width: int, device: torch.device) -> Tensor:
+    """(U, V): distance from DC in cycles per sample."""
+    u, v = (torch.arange(n, device=device) / (2 * n) for n in (height, width))
+    return (u[:, None] ** 2 + v**2).sqrt()
 
 
 def subset(labels: Tensor, num_images: int) -> Tensor:

@@ -321,7 +321,7 @@ class LocalAndGlobal(nn.Module):
     ) -> None:
         super().__init__()
         self.weighed_first = weighed_first
-        self.local, self.content, self.far_too = local, content, far_too
+        self.local, self.content = local, content
         self.bases = BASES[bases or ("cosine" if local == "values" else "mixed")]
         self.near = nn.Identity() if direct else nn.Linear(dim, dim)
         self.far = nn.Linear(dim, dim * (2 if far_too else 1), bias=False)

@@ -14,18 +14,13 @@ import torch
 from torch import Tensor
 
 from dsmixer.spectral import dct2
+from studies.mixers.data import radius
 from studies.mixers.frame import Frame
 from studies.mixers.run import KEY, load, opened, trained, write
 
 HERE = Path(__file__).parent
 IMAGES = 1000
 OCTAVES = ("below 1/16", "1/16 to 1/8", "1/8 to 1/4", "above 1/4")
-
-
-def radius(height: int, width: int, device: torch.device) -> Tensor:
-    """(U, V): distance from DC in cycles per sample."""
-    u, v = (torch.arange(n, device=device) / (2 * n) for n in (height, width))
-    return (u[:, None] ** 2 + v**2).sqrt()
 
 
 @torch.no_grad()

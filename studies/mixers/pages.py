@@ -2,9 +2,9 @@
 
 uv run python -m studies.mixers.pages
 
-A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows), a protocol (the default, its
-static twin and the peers) or "shifts" (what `shifts.csv` holds). Nothing between the markers is written by hand; a test
-compares it with the results.
+A page says `<!-- table NAME -->` … `<!-- /table -->`; NAME is a question (its rows), a protocol (the rows of the
+question "peers") or "shifts" (what `shifts.csv` holds). Nothing between the markers is written by hand; a test compares
+it with the results.
 """
 
 import re
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from studies.mixers import shifts
 from studies.mixers.mixers import QUESTIONS, Question
-from studies.mixers.peers import PEERS
 from studies.mixers.run import rows
 from studies.mixers.table import Summary, markdown, plot, summaries
 
@@ -23,7 +22,7 @@ TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 def found(name: str) -> list[Summary]:
     """The runs behind the table ``name``."""
-    protocol, mixers = QUESTIONS.get(name, Question(name, ("dsm", "dsm-near", "dsm-static", *PEERS)))
+    protocol, mixers = QUESTIONS.get(name, Question(name, QUESTIONS["peers"].mixers))
     return summaries(rows(), protocol, mixers)
 
 

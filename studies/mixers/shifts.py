@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dsmixer.spectral import dct2, idct2
-from studies.mixers.frequencies import radius
+from studies.mixers.data import radius
 from studies.mixers.run import KEY, evaluate, load, opened, trained, use_one_thread, write
 
 RESULTS = Path(__file__).with_name("shifts.csv")

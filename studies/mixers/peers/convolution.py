@@ -6,6 +6,7 @@ from timm.models.metaformer import SepConv
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, silu
 
+from dsmixer.layers.mixer import NearTokens
 from studies.mixers.frame import Mixer
 
 
@@ -84,14 +85,14 @@ class NearConv(nn.Module):
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
         self.in_proj = nn.Linear(dim, 2 * dim)
-        self.conv = ChannelsFirst(nn.Conv2d(dim, 2 * dim, kernel, padding=kernel // 2, groups=dim))
+        self.near = NearTokens(dim, kernel)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
-        near_BHWCN = self.conv(x_BHWC).unflatten(-1, (-1, 2))
+        near_values, near_gate = self.near(x_BHWC)
         values, gate = self.in_proj(x_BHWC).chunk(2, -1)
-        return self.out_proj(self.norm(values + near_BHWCN[..., 0]) * silu(gate + near_BHWCN[..., 1]))
+        return self.out_proj(self.norm(values + near_values) * silu(gate + near_gate))
 
 
 class RecursiveGatedConv(nn.Module):
