@@ -1,6 +1,7 @@
-"""Designs of the spectrum mixer that were tried beside the default: one module, every option.
+"""Designs that were tried on the way to `dsmixer.layers.SpectrumMixer`, and the default with parts exchanged.
 
-Without options it is `dsmixer.layers.SpectrumMixer`; a test says so.
+`Trial` without options is the former default of this study, a spectrum without convolutions, in a block beside an MLP;
+`LocalAndGlobal` puts convolutions beside the spectrum or in its place; `Whole` is a block of one branch by its parts.
 
 Layout: B batch, H W token grid, U V frequencies, K bands, G channel groups, C channels.
 """
@@ -10,11 +11,12 @@ from functools import partial
 from typing import Literal
 
 import torch
+from timm.layers import SwiGLU
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES, SpectrumMixer
-from dsmixer.layers.weights import COEFFICIENT_STD, POWER_FLOOR, StaticResponse
+from dsmixer.layers import SpectrumFilter, SpectrumMixer
+from dsmixer.layers.weights import COEFFICIENT_STD, POWER_FLOOR, DynamicGains
 from dsmixer.spectral import (
     Basis,
     dct2,
@@ -25,19 +27,22 @@ from dsmixer.spectral import (
     spectrum_weights,
     synthesis2,
 )
+from dsmixer.spectral.constants import Constants
 from studies.mixers.gains import GAINS
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 
 NUM_BANDS = 6
 NUM_RINGS = 4  # for what every token or filter reads
-Bases = tuple[tuple[Basis, Basis], ...]
+Bases = tuple[tuple[Basis, Basis], ...]  # over (height, width); the channels are split evenly over them
+COSINE: Bases = (("cosine", "cosine"),)
+MIXED: Bases = (("cosine", "cosine"), ("cosine", "sine"), ("sine", "cosine"), ("sine", "sine"))
 # Half of the channels are filtered along the height alone, half along the width.
 AXES: Bases = (("cosine", "cosine"), ("sine", "cosine"), ("cosine", "cosine"), ("cosine", "sine"))
-BASES: dict[str, Bases] = {"mixed": VALUE_BASES, "cosine": GATE_BASES, "axes": AXES, "all": VALUE_BASES}
+BASES: dict[str, Bases] = {"mixed": MIXED, "cosine": COSINE, "axes": AXES, "all": MIXED}
 
 
 class Trial(nn.Module):
-    """The default mixer with parts exchanged.
+    """The former default of this study, with parts exchanged.
 
     Args:
         dim: channels.
@@ -93,7 +98,7 @@ class Trial(nn.Module):
             self.values = nn.ModuleList([AxisResponse(dim, num_terms)])
         else:
             self.values = nn.ModuleList([make(dim, self.bases)])
-        self.gate = make(dim, GATE_BASES, identity=True) if gate == "filtered" else None
+        self.gate = make(dim, COSINE, identity=True) if gate == "filtered" else None
         self.weighed = weighed if gate == "filtered" else "values"
         self.gains = GAINS[gains](2 * dim if self.weighed == "both" else dim)
         self.gate_bias = nn.Parameter(torch.zeros(dim)) if gate != "none" else None
@@ -260,13 +265,17 @@ class Response(nn.Module):
         return response + spectrum_weights(self.band_weights[None], height, width)[0]
 
 
+def full_response(dim: int, bases: Bases, *, num_terms: int = 4, identity: bool = False) -> Response:
+    """What `dsmixer.layers.StaticResponse` is for cosines."""
+    return Response(dim, bases, side=0, kind="full", num_terms=num_terms, std=None, identity=identity)
+
+
 class AxisResponse(nn.Module):
     """Four responses of one frequency each, in the order of `AXES`."""
 
     def __init__(self, dim: int, num_terms: int) -> None:
         super().__init__()
-        quarters = ((("cosine", "cosine"),), (("sine", "cosine"),), (("cosine", "cosine"),), (("cosine", "sine"),))
-        self.quarters = nn.ModuleList(StaticResponse(dim // 4, bases, num_terms=num_terms) for bases in quarters)
+        self.quarters = nn.ModuleList(full_response(dim // 4, (pair,), num_terms=num_terms) for pair in AXES)
 
     def forward(self, height: int, width: int) -> Tensor:
         """(U, V, C)."""
@@ -327,9 +336,9 @@ class LocalAndGlobal(nn.Module):
         self.far = nn.Linear(dim, dim * (2 if far_too else 1), bias=False)
         self.conv = ChannelsFirst(depthwise(dim, kernel))
         self.gains = GAINS[gains](dim if weighed_first else self.far.out_features)
-        self.response = StaticResponse(dim, self.bases, identity=local == "values")
-        other = VALUE_BASES if local == "values" else GATE_BASES
-        self.second = StaticResponse(dim, other) if far_too else None
+        self.response = full_response(dim, self.bases, identity=local == "values")
+        other = MIXED if local == "values" else COSINE
+        self.second = full_response(dim, other) if far_too else None
         self.gate_conv = ChannelsFirst(depthwise(dim, near_gate)) if near_gate else None
         self.gate_bias = nn.Parameter(torch.zeros(dim))
         self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
@@ -365,49 +374,118 @@ def synthesised(s_BUVC: Tensor, bases: Bases) -> Tensor:
     return torch.cat([synthesis2(group, *pair) for group, pair in groups], -1)
 
 
-class SelfFiltered(nn.Module):
-    """The default mixer, its values filtered by the image too: by another projection's spectrum, its rings made equal.
-
-    A product of two spectra is a convolution of the image with itself over its whole extent; the amount is learned per
-    channel. The response and the gains stay.
-    """
-
-    def __init__(self, dim: int, start: float = 0.1) -> None:
-        super().__init__()
-        self.mixer = SpectrumMixer(dim)
-        self.to_filter = nn.Linear(dim, dim, bias=False)
-        self.amount = nn.Parameter(torch.empty(dim))
-        self.start = start
-
-    def reset_parameters(self) -> None:
-        """A little of it."""
-        nn.init.constant_(self.amount, self.start)
-
-    def forward(self, x_BHWC: Tensor) -> Tensor:
-        """Mixed tokens."""
-        x_BUVC, mixer = dct2(x_BHWC), self.mixer
-        v, z = mixer.weights(mixer.in_proj(x_BUVC)).chunk(2, -1)
-        f_BUVC = self.to_filter(x_BUVC)
-        height, width = f_BUVC.shape[1:3]
-        powers = ring_powers(f_BUVC.square(), NUM_BANDS)
-        whitened = f_BUVC * ring_weights((powers + POWER_FLOOR).rsqrt(), height, width)
-        v = v * (1 + self.amount * whitened)
-        return mixer.out_proj(mixer.norm(synthesised(v, VALUE_BASES)) * silu(synthesis2(z) + mixer.gate_bias))
+def gated_mlp(dim: int, ratio: float) -> nn.Module:
+    """That of the default block, of ``ratio`` times the channels."""
+    return SwiGLU(dim, int(ratio * dim), act_layer=nn.GELU)
 
 
 class WithGatedMlp(nn.Module):
-    """A mixer and a gated MLP side by side, for a block of one branch: what MambaOut's block does in one projection.
+    """A mixer and a gated MLP side by side, for a block of one branch, as `dsmixer.layers.SpectrumBlock` has them."""
 
-    The hidden channels that are not mixed, ``expansion`` - 1 times as many as tokens have, are gated by GELU.
-    """
-
-    def __init__(self, dim: int, mixer: nn.Module, expansion: float = 8 / 3) -> None:
+    def __init__(self, mixer: nn.Module, mlp: nn.Module) -> None:
         super().__init__()
-        hidden = int((expansion - 1) * dim)
-        self.mixer = mixer
-        self.up, self.down = nn.Linear(dim, 2 * hidden), nn.Linear(hidden, dim)
+        self.mixer, self.mlp = mixer, mlp
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
-        gate, values = self.up(x_BHWC).chunk(2, -1)
-        return self.mixer(x_BHWC) + self.down(gelu(gate) * values)
+        return self.mixer(x_BHWC) + self.mlp(x_BHWC)
+
+
+def exchanged(mixer: SpectrumMixer, *, gains: str = "default", content: str = "own", gate: str = "own") -> nn.Module:
+    """The default mixer with other gains, or with gains or a gate that come from the next image of the batch."""
+    if (gains, content) != ("default", "own"):
+        for one in (mixer.values, mixer.gate):
+            one.weights.gains = Gains(GAINS[gains](one.proj.out_features), content == "other")
+    if gate == "other":
+        mixer.gate = OtherImage(mixer.gate)
+    return mixer
+
+
+class Gains(nn.Module):
+    """Gains as `dsmixer.layers.SpectrumWeights` calls them, of an image's own spectrum or of the next one's."""
+
+    def __init__(self, gains: nn.Module, of_other: bool) -> None:
+        super().__init__()
+        self.gains, self.of_other = gains, of_other
+
+    def forward(self, s_BUVC: Tensor, constants: Constants) -> Tensor | float:
+        return self.gains(s_BUVC.roll(1, 0) if self.of_other else s_BUVC)
+
+
+class OtherImage(nn.Module):
+    """A filter of the next image of the batch."""
+
+    def __init__(self, of: SpectrumFilter) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, *args: Tensor | Constants) -> Tensor:
+        return self.of(*args).roll(1, 0)
+
+
+class Whole(nn.Module):
+    """A block of one branch in two projections: a part of the channels mixed, the others gated as in MambaOut.
+
+    Args:
+        dim: channels.
+        mixed: of values and of the gate, as a share of ``dim``.
+        hidden: channels gated by GELU without being mixed, as a multiple of ``dim``.
+        far: what the spectrum filters: "both" values and gate, "values", or "none".
+        near: what the convolutions filter: the mixer's "input" or its "projection".
+        kernel: side of the convolutions.
+        weighed_first: the gains are of the mixer's input.
+        bases: synthesis of the values, as in `Trial`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        mixed: float = 1.0,
+        hidden: float = 5 / 3,
+        far: Literal["both", "values", "none"] = "both",
+        near: Literal["input", "projection"] = "input",
+        kernel: int = 3,
+        weighed_first: bool = False,
+        bases: Literal["mixed", "cosine", "axes"] = "mixed",
+    ) -> None:
+        super().__init__()
+        self.near, self.far, self.weighed_first = near, far, weighed_first
+        self.m, self.h = m, h = int(mixed * dim) // 4 * 4, int(hidden * dim)
+        self.up = nn.Linear(dim, 2 * h if weighed_first else 2 * m + 2 * h)
+        self.spectral = nn.Linear(dim, 2 * m, bias=False) if weighed_first else None
+        self.convs = nn.ModuleList(ChannelsFirst(depthwise(m, kernel)) for _ in range(2))
+        weighed = dim if weighed_first else {"both": 2 * m, "values": m, "none": 0}[far]
+        self.gains = DynamicGains(weighed) if weighed else None
+        self.bases = BASES[bases]
+        values = AxisResponse(m, 4) if bases == "axes" else full_response(m, self.bases)
+        self.values_response = values if weighed else None
+        self.gate_response = full_response(m, COSINE, identity=True) if far == "both" else None
+        self.norm = nn.LayerNorm(m, eps=1e-6)
+        self.down = nn.Linear(m + h, dim)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        if self.weighed_first:
+            s_BUVC = dct2(x_BHWC)
+            v, z = self._filtered(self.spectral(s_BUVC * self.gains(s_BUVC)))
+            near_v = near_z = x_BHWC[..., : self.m]
+            g, u = self.up(x_BHWC).chunk(2, -1)
+        else:
+            v, z, g, u = self.up(x_BHWC).split([self.m, self.m, self.h, self.h], -1)
+            near_v, near_z = (x_BHWC[..., : self.m],) * 2 if self.near == "input" else (v, z)
+            if self.far == "both":
+                s_BUVC = dct2(torch.cat([v, z], -1))
+                v, z = self._filtered(s_BUVC * self.gains(s_BUVC))
+            elif self.far == "values":
+                s_BUVC = dct2(v)
+                s_BUVC = s_BUVC * self.gains(s_BUVC) * self.values_response(*s_BUVC.shape[1:3])
+                v = synthesised(s_BUVC, self.bases)
+        v, z = v + self.convs[0](near_v), z + self.convs[1](near_z)
+        return self.down(torch.cat([self.norm(v) * silu(z), gelu(g) * u], -1))
+
+    def _filtered(self, s_BUVC: Tensor) -> tuple[Tensor, Tensor]:
+        v, z = s_BUVC.chunk(2, -1)
+        grid = s_BUVC.shape[1:3]
+        v = synthesised(v * self.values_response(*grid), self.bases)
+        return v, synthesised(z * self.gate_response(*grid), COSINE)

@@ -1,4 +1,4 @@
-"""The frame every mixer is judged in: the stem, blocks, channel MLP, norms and head of `dsm_*`; only the mixer changes.
+"""The frame every mixer is judged in: stem, downsampling, norms and head of `dsm_*`; mixers change, and their MLP.
 
 Layout: B batch, H W token grid, C channels.
 """

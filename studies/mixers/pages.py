@@ -20,15 +20,20 @@ PAGES = (HERE / "README.md", *sorted((HERE / "findings").glob("*.md")))
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
+def question(name: str) -> Question:
+    """Which rows the table ``name`` has."""
+    return QUESTIONS.get(name, Question(name, QUESTIONS["peers"].mixers))
+
+
 def found(name: str) -> list[Summary]:
     """The runs behind the table ``name``."""
-    protocol, mixers = QUESTIONS.get(name, Question(name, QUESTIONS["peers"].mixers))
-    return summaries(rows(), protocol, mixers)
+    protocol, mixers = question(name)
+    return summaries(rows(), protocol, mixers, mixers[0])
 
 
 def table(name: str) -> str:
     """The table of that name."""
-    return shifts.markdown() if name == "shifts" else markdown(found(name))
+    return shifts.markdown() if name == "shifts" else markdown(found(name), question(name).mixers[0])
 
 
 def with_tables(text: str) -> str:
@@ -41,8 +46,8 @@ def main() -> None:
         text = page.read_text()
         page.write_text(with_tables(text))
         for _, name, _ in TABLE.findall(text):
-            if f"{name}.png" in text:
-                plot(found(name), HERE / "findings" / f"{name}.png")
+            if f"{name}.png" in text and (runs := found(name)):
+                plot(runs, HERE / "findings" / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ uv run python -m studies.mixers.table --protocol final [--mixers dsm gatedconv7]
 uv run python -m studies.mixers.table --question 1-dynamic
 
 All mixers of a seed see the same images in the same order, so the runs of a seed on one kind of device are a pair:
-"behind dsm" is the mean difference to the default over the pairs, ± its standard error; the spread is pooled over all
-mixers of the protocol and data set, for three pairs say little of their own. "ms/image" is the time of training an
-image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are of shared machines.
+"behind" is the mean difference to the question's first mixer over the pairs, ± its standard error; the spread is pooled
+over all mixers of the protocol and data set, for three pairs say little of their own. "ms/image" is the time of
+training an image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are of
+shared machines.
 """
 
 import argparse
@@ -18,7 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from studies.mixers.mixers import QUESTIONS
+from studies.mixers.peers import PEERS
 from studies.mixers.run import rows
+
+DEFAULT = "dsm"
 
 
 class Summary(NamedTuple):
@@ -34,12 +38,14 @@ class Summary(NamedTuple):
     params: int
     macs: int
     milliseconds: str  # of training an image, measured by `speed` on an idle CPU; empty where that was not done
-    behind: list[float]  # the default's accuracy minus this one's, a number a pair
+    behind: list[float]  # the first mixer's accuracy minus this one's, a number a pair
     error: float = 0.0  # standard error of the mean of ``behind``, from the spread of all pairs of the data set
 
 
-def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[str] | None = None) -> list[Summary]:
-    """Best first within each data set."""
+def summaries(
+    results: list[dict[str, str]], protocol: str, mixers: Collection[str] | None = None, baseline: str = DEFAULT
+) -> list[Summary]:
+    """Best first within each data set; differences are to ``baseline``."""
     runs = defaultdict(list)
     for row in results:
         if row["protocol"] == protocol:
@@ -51,8 +57,9 @@ def summaries(results: list[dict[str, str]], protocol: str, mixers: Collection[s
         deviation = statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0
         means = (statistics.fmean(values[field]) for field in ("test_loss", "train_loss"))
         size = (int(same[0]["params"]), int(same[0]["macs"]))
-        default = {pair(row): float(row["test_acc"]) for row in runs.get((dataset, DEFAULT), ())}
-        behind = [default[pair(row)] - float(row["test_acc"]) for row in same if pair(row) in default]
+        base = {pair(row): float(row["test_acc"]) for row in runs.get((dataset, baseline), ())}
+        others = same if mixer != baseline else []
+        behind = [base[pair(row)] - float(row["test_acc"]) for row in others if pair(row) in base]
         mean = statistics.fmean(accuracy)
         found.append(
             Summary(mixer, dataset, len(same), mean, deviation, *means, *size, speed.get((dataset, mixer), ""), behind)
@@ -65,7 +72,7 @@ def with_errors(found: list[Summary]) -> list[Summary]:
     """Three pairs say little of their spread: it is pooled over all mixers of a data set."""
     pooled = {}
     for dataset in {s.dataset for s in found}:
-        several = [s.behind for s in found if s.dataset == dataset and len(s.behind) > 1 and s.mixer != DEFAULT]
+        several = [s.behind for s in found if s.dataset == dataset and len(s.behind) > 1]
         freedom = sum(len(pairs) - 1 for pairs in several)
         squares = sum((len(pairs) - 1) * statistics.variance(pairs) for pairs in several)
         pooled[dataset] = (squares / freedom) ** 0.5 if freedom else 0.0
@@ -84,22 +91,21 @@ def pair(row: dict[str, str]) -> tuple[str, ...]:
     return row["seed"], row["device"], row["torch"]
 
 
-DEFAULT = "dsm"
 SPEED = Path(__file__).with_name("speed-cpu.csv")
 COLUMNS = (
-    "mixer", "runs", "test accuracy", "behind dsm", "test loss", "train loss", "parameters", "MACs", "ms/image",
+    "mixer", "runs", "test accuracy", "behind {}", "test loss", "train loss", "parameters", "MACs", "ms/image",
 )  # fmt: skip
 FIELDS = ("test_acc", "test_loss", "train_loss")
 
 
-def markdown(found: list[Summary]) -> str:
+def markdown(found: list[Summary], baseline: str = DEFAULT) -> str:
     """One table a data set."""
     lines = []
     for dataset in dict.fromkeys(s.dataset for s in found):
         lines += [
             f"**{dataset}**",
             "",
-            f"| {' | '.join(COLUMNS)} |",
+            f"| {' | '.join(COLUMNS).format(baseline)} |",
             "|---" * len(COLUMNS) + "|",
         ]
         for s in (s for s in found if s.dataset == dataset):
@@ -114,8 +120,8 @@ def markdown(found: list[Summary]) -> str:
 
 
 def difference(s: Summary) -> str:
-    """How far behind the default, with its standard error."""
-    if s.mixer == DEFAULT or not s.behind:
+    """How far behind the first, with its standard error."""
+    if not s.behind:
         return ""
     error = f" ± {s.error:.2f}" if s.error else ""
     return f"{statistics.fmean(s.behind):+.2f}{error}"
@@ -130,7 +136,7 @@ def plot(found: list[Summary], file: Path) -> None:
     figure = Figure((5 * len(datasets), 1 + 0.25 * most), layout="constrained")
     for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
         here = [s for s in reversed(found) if s.dataset == dataset]
-        colors = ["tab:red" if s.mixer.startswith("dsm") else "tab:blue" for s in here]
+        colors = ["tab:blue" if s.mixer in PEERS else "tab:red" for s in here]
         for row, (s, color) in enumerate(zip(here, colors, strict=True)):
             axes.errorbar(s.accuracy, row, xerr=s.deviation, fmt="o", color=color, capsize=2)
         axes.set_yticks(range(len(here)), [s.mixer for s in here])
@@ -148,10 +154,11 @@ def main() -> None:
     options = parser.parse_args()
     if options.question:
         options.protocol, options.mixers = QUESTIONS[options.question]
-    found = summaries(rows(), options.protocol, options.mixers)
+    baseline = options.mixers[0] if options.mixers else DEFAULT
+    found = summaries(rows(), options.protocol, options.mixers, baseline)
     if not found:
         raise SystemExit(f"no run of protocol {options.protocol!r} in results.csv")
-    print(markdown(found))
+    print(markdown(found, baseline))
     if options.plot:
         plot(found, options.plot)
 

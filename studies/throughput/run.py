@@ -104,11 +104,11 @@ def main() -> None:
         if is_new:
             writer.writerow(FIELDS)
         for name, kind in rounds[0]:
-            rate = round(options.batch / statistics.median(times[name, kind] for times in rounds))
+            rate = float(f"{options.batch / statistics.median(times[name, kind] for times in rounds):.4g}")
             params = sum(p.numel() for p in timm.create_model(name, num_classes=1000).parameters())
             how = (options.precision, options.compiled, options.batch)
             writer.writerow((name, kind, *how, params, rate, peaks.get((name, kind), ""), device, torch.__version__))
-            print(f"{name:30} {kind:10} {rate:7} images/s", flush=True)
+            print(f"{name:30} {kind:10} {rate:8g} images/s", flush=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_lower_layers_change_less_and_the_head_is_new(begun, flowers, tmp_path, 
     before, after = tune(begun, flowers, tmp_path, "--optim.layer_decay=0.3", "--optim.class_weights=balanced")
     assert "drawn afresh: head.fc.weight, head.fc.bias" in capsys.readouterr().out
     assert after["head.fc.weight"].shape[0] == 3
-    keys = ["stem.conv.weight", *(f"stages.{i}.blocks.0.mlp.fc1.weight" for i in range(3))]
+    keys = ["stem.conv.weight", *(f"stages.{i}.blocks.0.mlp.fc2.weight" for i in range(3))]
     moved = [float((after[key] - before[key]).abs().mean()) for key in keys]
     assert all(0 < low < 0.6 * high for low, high in pairwise(moved))
     result = json.loads((tmp_path / "result.json").read_text())

@@ -210,7 +210,7 @@ def test_originals_are_never_written_over(tmp_path, photos, capsys):
 
 def test_weights_that_are_not_finite_are_refused(head, weights, tmp_path):
     tensors = load_file(weights)
-    key = next(name for name in tensors if name.endswith("in_proj.weight"))
+    key = next(name for name in tensors if name.endswith("out_proj.weight"))
     tensors[key][0] = float("nan")
     save_weights(tmp_path / "model.safetensors", tensors, {**ABOUT, "head": head, "head_kwargs": HEADS[head]})
     with pytest.raises(ValueError, match=f"holds numbers that are not finite, in {key}"):

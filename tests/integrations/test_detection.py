@@ -22,7 +22,7 @@ def test_learning_two_images_by_heart(tmp_path):
     split = Split(source, np.arange(2))
     plan = CountedBatches(2, 2, batches_per_epoch=1, epochs=STEPS, seed=0, start=0)
     train = Feed(BoxesToTrainOn(split, multi_scale([96], 160, 0.5), 0, masks=False), plan, 1, 60.0)
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     small = {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)}
     model = Detector("fcos", "dsm_test", 1, min_size=96, max_size=160, fpn_channels=64, **small).train()
     task = Detection(

@@ -5,11 +5,10 @@ import torch
 from torch.nn.functional import silu
 
 from dsmixer.layers import SpectrumBlock, SpectrumMixer
-from dsmixer.layers.mixer import VALUE_BASES
 from dsmixer.layers.norm import LayerNorm
-from dsmixer.spectral import dct2, synthesis2
+from dsmixer.spectral import dct2, idct2
 
-OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"}, {"kernel_size": 3})
+OPTIONS = ({}, {"num_bands": 3, "num_terms": 2}, {"route": "fft"}, {"kernel_size": 1})
 GRIDS = ((1, 1), (1, 9), (7, 7), (14, 5), (33, 20))
 
 
@@ -32,8 +31,8 @@ def test_any_size_and_every_parameter_learns(options):
 
 def test_one_token_reaches_every_other():
     mixer = SpectrumMixer(16)
-    for response in mixer.weights.responses:
-        torch.nn.init.normal_(response.band_weights)
+    for one in (mixer.values, mixer.gate):
+        torch.nn.init.normal_(one.weights.response.band_weights)
     x = tokens(9, 11, batch=1).requires_grad_()
     mixer(x)[0, 8, 10].sum().backward()
     assert (x.grad[0].abs().amax(-1) > 0).all()
@@ -49,52 +48,33 @@ def test_both_routes_are_the_same_mixer():
 
 
 def test_left_and_right_differ():
-    """Cosines alone would mix a flipped image into the flipped mix, whatever the weights; sines break that."""
+    """Cosines alone would mix a flipped image into the flipped mix, whatever the weights; convolutions break that."""
     mixer, x = SpectrumMixer(16), tokens(6, 10)
     assert not torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-3)
     with torch.no_grad():
-        for name in ("coefficients", "band_weights"):
-            getattr(mixer.weights.responses[0], name)[..., 4:] = 0  # the value channels synthesised with a sine
-    mixer.norm = torch.nn.Identity()
+        for one in (mixer.values, mixer.gate):
+            one.near.weight.zero_()
     assert torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-5)
 
 
 def test_the_mixer_is_its_formula():
     torch.manual_seed(0)
     mixer, x = SpectrumMixer(16), tokens(7, 9)
-    torch.nn.init.normal_(mixer.gate_bias)
     with torch.no_grad():
-        for parameters in (mixer.weights.responses[0].coefficients, mixer.weights.responses[1].coefficients):
-            parameters.zero_()
-            parameters[0, 0] = 1  # constant responses
-        mixer.weights.gains.exponents.zero_()
-        values, gate = mixer.in_proj(x).chunk(2, -1)
-        s = dct2(values)
-        groups = zip(s.chunk(4, -1), VALUE_BASES, strict=True)
-        # On an axis of sines the constant term of the polynomial is sin(ω).
-        height, width = (torch.sin(torch.arange(n) * torch.pi / n) for n in (7, 9))
-        parts = []
-        for group, bases in groups:
-            over_height = height if bases[0] == "sine" else torch.ones(7)
-            over_width = width if bases[1] == "sine" else torch.ones(9)
-            parts.append(synthesis2(group * over_height[:, None, None] * over_width[:, None], *bases))
-        expected = mixer.out_proj(mixer.norm(torch.cat(parts, -1)) * silu(gate + mixer.gate_bias))
-        assert torch.allclose(mixer(x), expected, atol=1e-5)
+        filtered = []
+        for one in (mixer.values, mixer.gate):
+            one.weights.response.band_weights.normal_()
+            s = dct2(one.proj(x))
+            filtered.append(idct2(s * one.weights.response(7, 9) * one.weights.gains(s)) + near(one, x))
+        values, gate = filtered
+        assert torch.allclose(mixer(x), mixer.out_proj(mixer.norm(values) * silu(gate)), atol=1e-5)
 
 
-def test_near_tokens_alone_are_convolutions_with_zeros_outside():
-    """With the spectrum of values and gate switched off, what is left is the product of two convolutions."""
-    torch.manual_seed(0)
-    mixer, x = SpectrumMixer(16, kernel_size=3), tokens(7, 9)
-    values, gate = (
-        torch.nn.functional.conv2d(x.permute(0, 3, 1, 2), conv.weight, conv.bias, 1, 1, 1, 16).permute(0, 2, 3, 1)
-        for conv in (mixer.near.values, mixer.near.gate)
-    )
-    with torch.no_grad():
-        for response in mixer.weights.responses:
-            response.coefficients.zero_()
-        expected = mixer.out_proj(mixer.norm(values) * silu(gate + mixer.gate_bias))
-        assert torch.allclose(mixer(x), expected, atol=1e-5)
+def near(one, x):
+    """The filter's convolution, zeros outside."""
+    return torch.nn.functional.conv2d(
+        x.permute(0, 3, 1, 2), one.near.weight, one.near.bias, 1, 1, 1, x.shape[-1]
+    ).permute(0, 2, 3, 1)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -131,6 +111,12 @@ def test_under_autocast_the_backward_pass_keeps_no_wide_copy_of_the_spectrum():
     assert wide == []
 
 
+def test_gradients_are_contiguous_as_ddp_wants_them():
+    mixer = SpectrumMixer(16)
+    mixer(tokens(5, 6)).sum().backward()
+    assert all(p.grad.stride() == p.stride() for p in mixer.parameters())
+
+
 def test_under_autocast_a_layer_norm_keeps_the_dtype_and_nearly_the_values():
     norm, x = LayerNorm(16), 3 + tokens(5, 6).bfloat16()
     torch.nn.init.normal_(norm.weight)
@@ -147,16 +133,22 @@ def test_float16_survives_a_large_mean_on_a_large_grid():
         assert torch.isfinite(mixer(torch.full((1, 160, 160, 8), 500.0, dtype=torch.float16))).all()
 
 
-def test_options_that_do_not_fit_are_named():
+def test_a_kernel_without_a_middle_is_an_error():
     with pytest.raises(ValueError, match="kernel_size 4 has no middle"):
         SpectrumMixer(16, kernel_size=4)
-    with pytest.raises(ValueError, match="dim 10 does not divide into 4 groups"):
-        SpectrumMixer(10)
+
+
+def test_a_block_adds_mixer_and_gated_mlp_of_one_norm():
+    torch.manual_seed(0)
+    block, x = SpectrumBlock(16), tokens(5, 6)
+    y = block.norm(x)
+    gated = torch.nn.functional.gelu(block.mlp.fc1_g(y)) * block.mlp.fc1_x(y)
+    torch.testing.assert_close(block(x), x + 0.5 * (block.mixer(y) + block.mlp.fc2(gated)))
 
 
 def test_a_block_without_layer_scale_has_fewer_parameters_and_starts_in_training_as_asked():
     count = [sum(p.numel() for p in SpectrumBlock(16, init_values=v).parameters()) for v in (0.5, None)]
-    assert count[0] - count[1] == 2 * 16
+    assert count[0] - count[1] == 16
     block = SpectrumBlock(16, drop_path=0.999).train()
     x = tokens(4, 4, batch=1)
     torch.manual_seed(0)

@@ -33,6 +33,7 @@ MODULES = {
     "Downsample": (lambda: layers.Downsample(16, 8), X.permute(0, 3, 1, 2)),
     "DynamicGains": (lambda: layers.DynamicGains(16), X),
     "SpectrumBlock": (lambda: layers.SpectrumBlock(16), X),
+    "SpectrumFilter": (lambda: layers.SpectrumFilter(16), X),
     "SpectrumMixer": (lambda: layers.SpectrumMixer(16), X),
     "Stem": (lambda: layers.Stem(3, 8), torch.randn(2, 3, 17, 5)),
 }
@@ -57,9 +58,9 @@ def test_modules(name):
 
 
 def test_weights_and_response():
-    response = layers.StaticResponse(16, (("sine", "cosine"),))
+    response = layers.StaticResponse(16)
     assert checked(type(response).forward)(response, 6, 9).shape == (6, 9, 16)
-    weights = layers.SpectrumWeights([response], layers.DynamicGains(16))
+    weights = layers.SpectrumWeights(16)
     assert checked(type(weights).forward)(weights, X).shape == X.shape
 
 

@@ -5,7 +5,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsmixer.layers import DynamicGains, SpectrumWeights, StaticResponse
-from dsmixer.layers.mixer import GATE_BASES, VALUE_BASES
 from dsmixer.spectral import dct2, ring_powers
 
 
@@ -77,7 +76,7 @@ def test_the_same_texture_gets_the_same_gains_at_another_size():
 
 
 def test_the_static_response_is_one_function_of_frequency_at_every_size():
-    response = StaticResponse(8, VALUE_BASES)
+    response = StaticResponse(8)
     torch.nn.init.normal_(response.band_weights)
     coarse, fine = response(6, 10), response(18, 20)
     assert coarse.shape == (6, 10, 8)
@@ -86,17 +85,16 @@ def test_the_static_response_is_one_function_of_frequency_at_every_size():
 
 def test_an_identity_response_is_one_plus_a_small_filter():
     torch.manual_seed(0)
-    plain, identity = (StaticResponse(512, GATE_BASES, identity=flag)(8, 8) for flag in (False, True))
+    plain, identity = (StaticResponse(512, identity=flag)(8, 8) for flag in (False, True))
     assert abs(plain.mean()) < 0.05
     assert abs(identity.mean() - 1) < 0.05
 
 
-def test_weights_are_the_responses_side_by_side_times_the_gains():
-    responses = [StaticResponse(8, VALUE_BASES), StaticResponse(8, GATE_BASES, identity=True)]
-    weights = SpectrumWeights(responses, trained(DynamicGains(16)))
+def test_weights_are_the_response_times_the_gains():
+    weights = SpectrumWeights(16)
+    trained(weights.gains)
     s = spectrum(6, 10)
-    expected = s * weights.gains(s) * torch.cat([response(6, 10) for response in responses], -1)
-    assert torch.allclose(weights(s), expected, atol=1e-5)
+    assert torch.allclose(weights(s), s * weights.gains(s) * weights.response(6, 10), atol=1e-5)
 
 
 def test_the_response_is_smaller_than_the_activations_and_the_gains_are_never_larger():
@@ -111,7 +109,7 @@ def test_the_response_is_smaller_than_the_activations_and_the_gains_are_never_la
             return result
 
     s = spectrum(20, 20, batch=4, dim=64)
-    layer, response = trained(DynamicGains(64)), StaticResponse(64, VALUE_BASES)
+    layer, response = trained(DynamicGains(64)), StaticResponse(64)
     with Recorder():
         response(20, 20)
     assert max(sizes) <= s.numel() // 4

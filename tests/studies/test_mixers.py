@@ -1,5 +1,6 @@
 """The study's frame, its peers and its bookkeeping."""
 
+import re
 from concurrent.futures import Future
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -9,10 +10,10 @@ import torch
 from torch import nn
 
 from dsmixer.backbones.dsm import DynamicSpectrumMixer
-from dsmixer.layers import SpectrumMixer
+from dsmixer.layers import SpectrumBlock, SpectrumMixer
 from dsmixer.spectral import dct2
 from studies.mixers import capture, data, pages, run, table
-from studies.mixers.designs import LocalAndGlobal, Trial, into_windows, out_of_windows
+from studies.mixers.designs import Trial, Whole, WithGatedMlp, exchanged, into_windows, out_of_windows
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
 from studies.mixers.mixers import AT_ONE_RATE, MIXERS, QUESTIONS
@@ -47,57 +48,62 @@ def test_every_mixer_meets_the_budget_and_learns_with_all_its_parameters(name: s
 
 
 def test_the_frame_around_the_default_mixer_is_dsm() -> None:
-    shape = Shape(widths=(16, 24, 32), depths=(1, 1, 2), mlp_ratio=2.0)
+    shape = Shape(widths=(16, 24, 32), depths=(1, 1, 2))
     frame = build(MIXERS["dsm"], shape, 5, None)
     model = DynamicSpectrumMixer(num_classes=5, depths=shape.depths, dims=shape.widths, stem_stride=2)
     assert num_params(frame) == num_params(model)
     # Both list stem, downsampling and blocks, norm and head; only the order of the downsamplings differs.
     ours = {key.replace("blocks.", ""): value for key, value in model.state_dict().items()}
+    parts = {"norm": "norm1", "ls": "ls1", "mixer": "mixer.mixer", "mlp": "mixer.mlp"}
+    block = re.compile(r"(stages\.\d\.\d\.)(\w+)")
+    ours = {block.sub(lambda m: m[1] + parts[m[2]], key): value for key, value in ours.items()}
     for index in (1, 2):
         ours = {key.replace(f"stages.{index}.downsample", f"downsamples.{index}"): v for key, v in ours.items()}
     ours = {key.replace("head.norm", "norm").replace("head.fc", "head"): value for key, value in ours.items()}
+    started = frame.state_dict()
+    near = {key: value for key, value in ours.items() if key.endswith("near.bias")}
+    assert near
+    assert not any(value.any() or started[key].any() for key, value in near.items())  # both start without
     frame.load_state_dict(ours)
     x = tokens(2, 3, 32, 32)
     torch.testing.assert_close(frame.eval()(x), model.eval()(x))
 
 
-def test_a_trial_without_options_is_the_default_mixer() -> None:
+def test_the_block_by_its_parts_is_the_default_block() -> None:
     torch.manual_seed(0)
-    default, trial = SpectrumMixer(16), Trial(16, 8)
-    values, gate = default.weights.responses
+    block, design = SpectrumBlock(16), Whole(16, hidden=1.5, bases="cosine")
+    default = WithGatedMlp(block.mixer, block.mlp)
+    values, gate, mlp_ = default.mixer.values, default.mixer.gate, default.mlp
     with torch.no_grad():
-        for ours, theirs in ((trial.values[0], values), (trial.gate, gate)):
-            theirs.band_weights.normal_()
-            ours.learned.copy_(theirs.coefficients)
-            ours.band_weights.copy_(theirs.band_weights)
-        trial.gains.load_state_dict(default.weights.gains.state_dict())
-        default.gate_bias.normal_()
-        trial.gate_bias.copy_(default.gate_bias)
-    for name in ("in_proj", "norm", "out_proj"):
-        getattr(trial, name).load_state_dict(getattr(default, name).state_dict())
-    assert num_params(trial) == num_params(default)
-    x = tokens(2, 8, 8, 16)
-    torch.testing.assert_close(trial(x), default(x))
-
-
-def test_a_convolution_beside_the_spectrum_is_the_option_of_the_mixer() -> None:
-    torch.manual_seed(0)
-    mixer = SpectrumMixer(16, kernel_size=3)
-    design = LocalAndGlobal(16, "values", kernel=3, far_too=True, direct=True, near_gate=3)
-    values, gate = mixer.weights.responses
-    with torch.no_grad():
-        for theirs, ours in ((design.second, values), (design.response, gate)):
-            for parameter in ours.parameters():
-                parameter.normal_()
-            theirs.load_state_dict(ours.state_dict())
-        design.far.weight.copy_(mixer.in_proj.weight.roll(16, 0))  # the gate's channels come first there
-        design.gains.exponents.copy_(mixer.weights.gains.exponents.normal_().roll(16, 1))
-        design.conv.module.load_state_dict(mixer.near.values.state_dict())
-        design.gate_conv.module.load_state_dict(mixer.near.gate.state_dict())
-        for name in ("norm", "out_proj"):
-            getattr(design, name).load_state_dict(getattr(mixer, name).state_dict())
+        for parameter in default.mixer.parameters():
+            parameter.normal_(std=0.3)
+        ups = (values.proj.weight, gate.proj.weight, mlp_.fc1_g.weight, mlp_.fc1_x.weight)
+        design.up.weight.copy_(torch.cat(ups))
+        design.up.bias.copy_(torch.cat([torch.zeros(32), mlp_.fc1_g.bias, mlp_.fc1_x.bias]))
+        design.gains.exponents.copy_(torch.cat([one.weights.gains.exponents for one in (values, gate)], 1))
+        for ours, one in ((design.values_response, values), (design.gate_response, gate)):
+            ours.learned.copy_(one.weights.response.coefficients)
+            ours.band_weights.copy_(one.weights.response.band_weights)
+        for conv, one in zip(design.convs, (values, gate), strict=True):
+            conv.module.load_state_dict(one.near.state_dict())
+        design.norm.load_state_dict(default.mixer.norm.state_dict())
+        design.down.weight.copy_(torch.cat([default.mixer.out_proj.weight, mlp_.fc2.weight], 1))
+        design.down.bias.copy_(default.mixer.out_proj.bias + mlp_.fc2.bias)
         x = tokens(2, 8, 8, 16)
-        torch.testing.assert_close(design(x), mixer(x))
+        torch.testing.assert_close(design(x), default(x))
+
+
+@pytest.mark.parametrize("exchange", [{"gains": "none"}, {"content": "other"}, {"gate": "other"}], ids=str)
+def test_an_exchanged_part_changes_what_it_should(exchange: dict[str, str]) -> None:
+    torch.manual_seed(0)
+    mixer, x = SpectrumMixer(16), tokens(2, 8, 8, 16)
+    before = mixer(x)
+    same = x[:1].expand(2, -1, -1, -1)
+    alike = mixer(same)
+    exchanged(mixer, **exchange)
+    assert (mixer(x) - before).abs().max() > 1e-3
+    if exchange != {"gains": "none"}:  # where all images are the same, the next one's is the own
+        torch.testing.assert_close(mixer(same), alike)
 
 
 def test_windows_are_put_back_where_they_came_from() -> None:

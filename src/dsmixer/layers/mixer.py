@@ -1,62 +1,53 @@
-"""The spectrum mixer: DCT of the tokens → values and gate → spectrum weights → inverse DCT → gate → projection.
+"""The spectrum mixer: two filters of the tokens, each DCT → spectrum weights → inverse DCT, and their product.
 
 Layout: B batch, H W token grid, U V frequencies, C channels. The design is ours (docs/paper-and-ours.md), the evidence
 for each part is in studies/mixers.
 """
 
-import torch
+from typing import Any, cast
+
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from dsmixer.layers.norm import LayerNorm
-from dsmixer.layers.weights import DynamicGains, SpectrumWeights, StaticResponse
-from dsmixer.spectral import Basis, Route, dct2, synthesis2
+from dsmixer.layers.weights import SpectrumWeights
+from dsmixer.spectral import Route, dct2, idct2
 from dsmixer.spectral.constants import DIRECT, Constants
 from dsmixer.spectral.dct import is_half
 
-# Synthesis of the values over (height, width), a quarter of the channels each. Real gains on cosines alone build only
-# even filters with mirrored borders, neither an edge nor a shift; sines build the odd ones.
-VALUE_BASES: tuple[tuple[Basis, Basis], ...] = (
-    ("cosine", "cosine"),
-    ("cosine", "sine"),
-    ("sine", "cosine"),
-    ("sine", "sine"),
-)
-GATE_BASES: tuple[tuple[Basis, Basis], ...] = (("cosine", "cosine"),)
 
+class DepthwiseConv(nn.Conv2d):
+    """A filter for each channel, zeros outside; tokens (B, H, W, C) in and out.
 
-class NearTokens(nn.Module):
-    """What a token's neighbours add to its values and to its gate: two depthwise convolutions, zeros outside."""
+    The gradient of a weight (C, 1, k, k) comes in the strides of channels last, which DDP warns of and copies; two
+    views make them contiguous.
+    """
 
     def __init__(self, dim: int, kernel_size: int) -> None:
-        super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {kernel_size} has no middle; use 3, 5 or 7, or None for no convolution")
-        self.values, self.gate = (
-            nn.Conv2d(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim) for _ in range(2)
-        )
+        super().__init__(dim, dim, kernel_size, padding=kernel_size // 2, groups=dim)
+        nn.init.zeros_(cast(Tensor, self.bias))
 
-    def forward(self, x_BHWC: Float[Tensor, "b h w c"]) -> tuple[Tensor, Tensor]:
-        """Both, in the layout of ``x``."""
-        x_BCHW = x_BHWC.permute(0, 3, 1, 2)
-        return self.values(x_BCHW).permute(0, 2, 3, 1), self.gate(x_BCHW).permute(0, 2, 3, 1)
+    def forward(self, input: Tensor) -> Tensor:
+        """Same shape out."""
+        weight = self.weight.squeeze(1).unsqueeze(1)
+        return self._conv_forward(input.permute(0, 3, 1, 2), weight, self.bias).permute(0, 2, 3, 1)
 
 
-class SpectrumMixer(nn.Module):
-    """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
+class SpectrumFilter(nn.Module):
+    """Filter the tokens far and near: through their weighed spectrum, and by a depthwise convolution.
 
-        s = Linear(C → 2C)(DCT(x)) · static response · dynamic gains
-        out = Linear(LayerNorm(synthesis(values of s)) ⊙ SiLU(IDCT(gate of s) + bias))
+        out = IDCT(spectrum weights · Linear(DCT(x))) + convolution(x)
 
-    Values and gate are both filtered, so their product compares a token with its surroundings near and far.
+    Real weights build only even filters with mirrored borders, neither an edge nor a shift; the convolution, with zeros
+    outside, builds those.
 
     Args:
-        dim: channels C; divisible by 4.
-        kernel_size: side of two depthwise convolutions of ``x``, odd, zeros outside, one added to the values and one to
-            the gate; None for none.
+        dim: channels.
+        kernel_size: side of the convolution, odd.
         num_bands: bands per axis, DC included.
         num_terms: terms per axis of the static polynomial.
+        identity: the static response starts around one instead of zero.
         route: how the DCT is computed, see `dsmixer.spectral.dct`.
     """
 
@@ -64,55 +55,57 @@ class SpectrumMixer(nn.Module):
         self,
         dim: int,
         *,
-        kernel_size: int | None = None,
+        kernel_size: int = 3,
         num_bands: int = 6,
         num_terms: int = 4,
+        identity: bool = False,
         route: Route = "auto",
     ) -> None:
         super().__init__()
-        if dim % len(VALUE_BASES):
-            raise ValueError(f"dim {dim} does not divide into {len(VALUE_BASES)} groups of cosine and sine synthesis")
+        if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {kernel_size} has no middle; use 3, 5 or 7, or 1 for no neighbours")
         self.route: Route = route
-        self.in_proj = nn.Linear(dim, 2 * dim, bias=False)
-        self.weights = SpectrumWeights(
-            [
-                StaticResponse(dim, VALUE_BASES, num_bands=num_bands, num_terms=num_terms),
-                StaticResponse(dim, GATE_BASES, num_bands=num_bands, num_terms=num_terms, identity=True),
-            ],
-            DynamicGains(2 * dim, num_bands=num_bands),
-        )
-        self.gate_bias = nn.Parameter(torch.empty(dim))
-        self.near = None if kernel_size is None else NearTokens(dim, kernel_size)
+        self.proj = nn.Linear(dim, dim, bias=False)
+        self.weights = SpectrumWeights(dim, num_bands=num_bands, num_terms=num_terms, identity=identity)
+        self.near = DepthwiseConv(dim, kernel_size)
+
+    def forward(
+        self,
+        x_BHWC: Float[Tensor, "b h w c"],
+        x_BUVC: Float[Tensor, "b h w c"] | None = None,
+        constants: Constants = DIRECT,
+    ) -> Float[Tensor, "b h w c"]:
+        """Filtered tokens, in the dtype of the convolution's. ``x_BUVC`` is their spectrum, where it is known."""
+        # The projection commutes with the DCT. In float16 it comes first: after it, the spectrum would be float16.
+        s_BUVC = dct2(self.proj(x_BHWC), self.route, constants) if x_BUVC is None else self.proj(x_BUVC)
+        far_BHWC = idct2(self.weights(s_BUVC, constants), self.route, constants)
+        near_BHWC = self.near(x_BHWC)
+        return far_BHWC.to(near_BHWC.dtype) + near_BHWC
+
+
+class SpectrumMixer(nn.Module):
+    """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
+
+        out = Linear(LayerNorm(values) ⊙ SiLU(gate))
+
+    Values and gate are two filters of the tokens, so their product compares a token with its surroundings near and far.
+
+    Args:
+        dim: channels.
+        route: how the DCT is computed, see `dsmixer.spectral.dct`.
+        filters: ``kernel_size``, ``num_bands`` and ``num_terms`` of both filters, see `SpectrumFilter`.
+    """
+
+    def __init__(self, dim: int, *, route: Route = "auto", **filters: Any) -> None:
+        super().__init__()
+        self.route: Route = route
+        self.values = SpectrumFilter(dim, route=route, **filters)
+        self.gate = SpectrumFilter(dim, route=route, identity=True, **filters)
         self.norm = LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """No bias of the gate; the parts have their own initialisation."""
-        nn.init.zeros_(self.gate_bias)
 
     def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
-        """Mixed tokens, same shape and dtype as ``x``; any height and width."""
-        v_BUVC, z_BUVC = self.weights(self._analysis(x_BHWC, constants), constants).chunk(2, -1)
-        v_BHWC, z_BHWC = (self._synthesis(*part, constants) for part in ((v_BUVC, VALUE_BASES), (z_BUVC, GATE_BASES)))
-        if x_BHWC.dtype == torch.float16:  # the spectrum was float32
-            v_BHWC, z_BHWC = v_BHWC.half(), z_BHWC.half()
-        if self.near is not None:
-            near_values, near_gate = self.near(x_BHWC)
-            v_BHWC, z_BHWC = v_BHWC + near_values, z_BHWC + near_gate
-        return self.out_proj(self.norm(v_BHWC) * silu(z_BHWC + self.gate_bias.to(z_BHWC.dtype)))
-
-    def _analysis(self, x_BHWC: Tensor, constants: Constants) -> Tensor:
-        """Spectrum of values and gate.
-
-        The projection commutes with the DCT; behind it, half as many channels are transformed. Not in float16: `dct2`
-        returns float32 there, for a float16 spectrum would overflow, and the projection would make it one.
-        """
-        if is_half(x_BHWC):
-            return dct2(self.in_proj(x_BHWC), self.route, constants)
-        return self.in_proj(dct2(x_BHWC, self.route, constants))
-
-    def _synthesis(self, s_BUVC: Tensor, bases: tuple[tuple[Basis, Basis], ...], constants: Constants) -> Tensor:
-        groups = zip(s_BUVC.chunk(len(bases), -1), bases, strict=True)
-        parts = [synthesis2(group, *pair, self.route, constants) for group, pair in groups]
-        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
+        """Mixed tokens, same shape as ``x``; any height and width."""
+        x_BUVC = None if is_half(x_BHWC) else dct2(x_BHWC, self.route, constants)
+        values, gate = self.values(x_BHWC, x_BUVC, constants), self.gate(x_BHWC, x_BUVC, constants)
+        return self.out_proj(self.norm(values) * silu(gate))

@@ -1,10 +1,16 @@
-"""A norm that keeps the dtype of what it norms."""
+"""Norms and autocast: no float32 copies that nothing needs."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from dsmixer.spectral.dct import in_autocast
+from dsmixer.spectral.dct import autocast_dtype, in_autocast
+
+
+def as_autocast(x: Tensor) -> Tensor:
+    """``x`` in the dtype that autocast multiplies in: cast once, where several products would each keep a copy."""
+    dtype = autocast_dtype(x)
+    return x if x.dtype == dtype else x.to(dtype)  # an idle cast would still be a node of an exported graph
 
 
 class LayerNorm(nn.LayerNorm):

@@ -1,6 +1,6 @@
 """Spectrum weights: a static response that is learned, times dynamic gains that are generated for every image.
 
-Layout: B batch, U V frequencies of height and width, G channel groups, C channels.
+Layout: B batch, U V frequencies of height and width, C channels.
 """
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from dsmixer.spectral import polynomial_response, ring_powers, ring_weights, spectrum_weights
 from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32
-from dsmixer.spectral.dct import Basis
 
 # Added to a power before its logarithm: 1 % of the unit variance that normalised tokens have.
 POWER_FLOOR = 1e-2
@@ -20,22 +19,12 @@ COEFFICIENT_STD = 0.15
 class StaticResponse(nn.Module):
     """One smooth response per channel, the same for every image, evaluated at any size.
 
-    A trigonometric polynomial of ω (a small FIR filter, local in space) plus one weight per band (global in space).
-    The channels are split evenly over ``bases``, the pairs of synthesis bases over (height, width). It starts as a
-    small random filter; with ``identity``, as one plus such a filter.
+    A polynomial of cosines of ω (a small FIR filter, local in space) plus one weight per band (global in space). It
+    starts as a small random filter; with ``identity``, as one plus such a filter.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        bases: tuple[tuple[Basis, Basis], ...],
-        *,
-        num_bands: int = 6,
-        num_terms: int = 4,
-        identity: bool = False,
-    ) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: bool = False) -> None:
         super().__init__()
-        self.bases = bases
         self.identity = identity
         self.coefficients = nn.Parameter(torch.empty(num_terms, num_terms, dim))
         self.band_weights = nn.Parameter(torch.empty(num_bands, num_bands, dim))
@@ -51,10 +40,8 @@ class StaticResponse(nn.Module):
 
     def forward(self, height: int, width: int, constants: Constants = DIRECT) -> Float[Tensor, "u v c"]:
         """Response at the frequencies of a ``height`` × ``width`` grid."""
-        groups = self.coefficients.chunk(len(self.bases), -1)
-        pairs = zip(groups, self.bases, strict=True)
-        polynomials = [polynomial_response(group, height, width, bases, constants) for group, bases in pairs]
-        return torch.cat(polynomials, -1) + spectrum_weights(self.band_weights[None], height, width, constants)[0]
+        polynomial = polynomial_response(self.coefficients, height, width, ("cosine", "cosine"), constants)
+        return polynomial + spectrum_weights(self.band_weights[None], height, width, constants)[0]
 
 
 class DynamicGains(nn.Module):
@@ -92,13 +79,12 @@ class DynamicGains(nn.Module):
 class SpectrumWeights(nn.Module):
     """Weigh a spectrum by static response × dynamic gains."""
 
-    def __init__(self, responses: list[StaticResponse], gains: DynamicGains) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: bool = False) -> None:
         super().__init__()
-        self.responses = nn.ModuleList(responses)
-        self.gains = gains
+        self.response = StaticResponse(dim, num_bands=num_bands, num_terms=num_terms, identity=identity)
+        self.gains = DynamicGains(dim, num_bands=num_bands)
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
-        """The weighted spectrum; the responses lie side by side over its channels."""
-        height, width = s_BUVC.shape[1:3]
-        response = torch.cat([response(height, width, constants) for response in self.responses], -1)
-        return s_BUVC * (response.to(s_BUVC.dtype) * self.gains(s_BUVC, constants))
+        """The weighted spectrum."""
+        response = self.response(*s_BUVC.shape[1:3], constants)
+        return s_BUVC * self.gains(s_BUVC, constants) * response.to(s_BUVC.dtype)

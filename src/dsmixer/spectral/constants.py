@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-# 4 stages × 2 axes × (cosine, sine, bands, two kinds of terms) are 40 matrices an image size; 56 × 56 takes 12 kB.
+# 4 stages × 2 axes × (cosine, bands, terms) are 24 matrices an image size; 56 × 56 takes 12 kB.
 CACHE_SIZE = 512
 # 4 stages × 2 kinds of rings; those of 56 × 56 take 75 kB each, of 270 × 480 tokens (1080 × 1920 pixels) 3 MB.
 GRID_CACHE_SIZE = 64

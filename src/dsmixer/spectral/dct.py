@@ -71,9 +71,11 @@ def dct2(
     return _transform(_transform(x_BHWC, 2, DCT, route, constants), 1, DCT, route, constants)
 
 
-def idct2(y_BUVC: Float[Tensor, "b u v c"], route: Route = "auto") -> Float[Tensor, "b h w c"]:
+def idct2(
+    y_BUVC: Float[Tensor, "b u v c"], route: Route = "auto", constants: Constants = DIRECT
+) -> Float[Tensor, "b h w c"]:
     """Inverse of `dct2`."""
-    return synthesis2(y_BUVC, "cosine", "cosine", route)
+    return synthesis2(y_BUVC, "cosine", "cosine", route, constants)
 
 
 def synthesis2(
@@ -129,15 +131,16 @@ def _takes_fft(x: Tensor, dim: int, route: Route) -> bool:
 
 def is_half(x: Tensor) -> bool:
     """Whether products with ``x`` are computed in float16 here, for its own dtype or for autocast."""
-    return _autocast_dtype(x) == torch.float16
+    return autocast_dtype(x) == torch.float16
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:
     """The dtype a transform is computed in; see `dct`."""
-    return torch.float32 if is_half(x) else _autocast_dtype(x)
+    return torch.float32 if is_half(x) else autocast_dtype(x)
 
 
-def _autocast_dtype(x: Tensor) -> torch.dtype:
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype of a product with ``x``: its own, or autocast's."""
     return torch.get_autocast_dtype(x.device.type) if x.dtype == torch.float32 and in_autocast(x) else x.dtype
 
 

@@ -6,7 +6,6 @@ from timm.models.metaformer import SepConv
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, gelu, silu
 
-from dsmixer.layers.mixer import NearTokens
 from studies.mixers.frame import Mixer
 
 
@@ -85,14 +84,13 @@ class NearConv(nn.Module):
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
         self.in_proj = nn.Linear(dim, 2 * dim)
-        self.near = NearTokens(dim, kernel)
+        self.of_values, self.of_gate = (ChannelsFirst(depthwise(dim, kernel)) for _ in range(2))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
-        near_values, near_gate = self.near(x_BHWC)
         values, gate = self.in_proj(x_BHWC).chunk(2, -1)
-        return self.out_proj(self.norm(values + near_values) * silu(gate + near_gate))
+        return self.out_proj(self.norm(values + self.of_values(x_BHWC)) * silu(gate + self.of_gate(x_BHWC)))
 
 
 class RecursiveGatedConv(nn.Module):
