@@ -304,10 +304,7 @@ class LocalAndGlobal(nn.Module):
         local: what is convolved. A convolved gate is the token plus the convolution, as a filtered one starts near it.
         kernel: side of the depthwise convolution.
         gains: of the spectrum, see `studies.mixers.gains`.
-        content: which image of the batch the gains are made from: "own", or "other" (the control).
-        bases: synthesis of what is filtered, see `BASES`; None: "cosine" for a gate, "mixed" for values.
         far_too: what is convolved is filtered as well, and the two are added.
-        norm: normalise the values before the gate.
         near_gate: side of a second convolution, of the mixer's input, that is added to the gate; 0 for none.
         direct: what is convolved is the mixer's input, without a projection.
         weighed_first: the gains are of the mixer's input, and what is convolved has them too.
@@ -316,43 +313,40 @@ class LocalAndGlobal(nn.Module):
     def __init__(
         self,
         dim: int,
-        local: Literal["values", "gate"],
         *,
+        local: Literal["values", "gate"] = "values",
         kernel: int = 7,
         gains: str = "default",
-        content: Literal["own", "other"] = "own",
-        bases: Literal["mixed", "cosine"] | None = None,
         far_too: bool = False,
-        norm: bool = True,
         near_gate: int = 0,
         direct: bool = False,
         weighed_first: bool = False,
     ) -> None:
         super().__init__()
         self.weighed_first = weighed_first
-        self.local, self.content = local, content
-        self.bases = BASES[bases or ("cosine" if local == "values" else "mixed")]
+        self.local = local
+        self.bases, other = (COSINE, MIXED) if local == "values" else (MIXED, COSINE)
         self.near = nn.Identity() if direct else nn.Linear(dim, dim)
         self.far = nn.Linear(dim, dim * (2 if far_too else 1), bias=False)
         self.conv = ChannelsFirst(depthwise(dim, kernel))
         self.gains = GAINS[gains](dim if weighed_first else self.far.out_features)
         self.response = full_response(dim, self.bases, identity=local == "values")
-        other = MIXED if local == "values" else COSINE
         self.second = full_response(dim, other) if far_too else None
         self.gate_conv = ChannelsFirst(depthwise(dim, near_gate)) if near_gate else None
         self.gate_bias = nn.Parameter(torch.zeros(dim))
-        self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
         s_BUVC = dct2(x_BHWC)
         if self.weighed_first:
-            s_BUVC = self._weighed(s_BUVC)
+            s_BUVC = s_BUVC * self.gains(s_BUVC)
             x_BHWC = idct2(s_BUVC)
             s_BUVC = self.far(s_BUVC)
         else:
-            s_BUVC = self._weighed(self.far(s_BUVC))
+            s_BUVC = self.far(s_BUVC)
+            s_BUVC = s_BUVC * self.gains(s_BUVC)
         near = self.near(x_BHWC)
         near = self.conv(near) if self.local == "values" else near + self.conv(near)
         grid, dim = s_BUVC.shape[1:3], len(self.gate_bias)
@@ -363,9 +357,6 @@ class LocalAndGlobal(nn.Module):
         if self.gate_conv is not None:
             gate = gate + self.gate_conv(x_BHWC)
         return self.out_proj(self.norm(values) * silu(gate + self.gate_bias))
-
-    def _weighed(self, s_BUVC: Tensor) -> Tensor:
-        return s_BUVC * self.gains(s_BUVC if self.content == "own" else s_BUVC.roll(1, 0))
 
 
 def synthesised(s_BUVC: Tensor, bases: Bases) -> Tensor:

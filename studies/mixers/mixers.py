@@ -28,22 +28,14 @@ def dsm(**options: Any) -> Mixer:
     return Mixer(partial(_dsm, **options), mlp="none")
 
 
-def _trial(at: Place, **options: Any) -> nn.Module:
-    return Trial(at.dim, at.side, **options)
-
-
 def far(*, recipe: Mapping[str, Any] | None = None, divisor: int = 8, **options: Any) -> Mixer:
     """A row for the former default with other parts, or trained by another recipe."""
-    return Mixer(partial(_trial, **options), divisor, recipe=recipe or {})
-
-
-def _near_and_far(at: Place, **options: Any) -> nn.Module:
-    return LocalAndGlobal(at.dim, **{"local": "values"} | options)
+    return Mixer(lambda at: Trial(at.dim, at.side, **options), divisor, recipe=recipe or {})
 
 
 def alone(**options: Any) -> Mixer:
     """A row for values of a convolution under a gate of the spectrum, or the other way round."""
-    return Mixer(partial(_near_and_far, **options))
+    return Mixer(lambda at: LocalAndGlobal(at.dim, **options))
 
 
 def near(**options: Any) -> Mixer:
