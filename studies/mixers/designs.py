@@ -1,4 +1,4 @@
-"""Designs that were tried on the way to `dsmixer.layers.SpectrumMixer`, and the default with parts exchanged.
+"""Designs that were tried on the way to `dsmixer.layers.SpectrumMixer`; the default with a part exchanged: `variants`.
 
 `Trial` without options is the former default of this study, a spectrum without convolutions, in a block beside an MLP;
 `LocalAndGlobal` puts convolutions beside the spectrum or in its place; `Whole` is a block of one branch by its parts.
@@ -15,30 +15,13 @@ from timm.layers import SwiGLU
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from dsmixer.layers import SpectrumFilter, SpectrumMixer
-from dsmixer.layers.weights import COEFFICIENT_STD, POWER_FLOOR, DynamicGains
-from dsmixer.spectral import (
-    Basis,
-    dct2,
-    idct2,
-    polynomial_response,
-    ring_powers,
-    ring_weights,
-    spectrum_weights,
-    synthesis2,
-)
-from dsmixer.spectral.constants import Constants
+from dsmixer.layers.weights import POWER_FLOOR, DynamicGains
+from dsmixer.spectral import dct2, idct2, ring_powers, ring_weights, synthesis2
 from studies.mixers.gains import GAINS
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
+from studies.mixers.responses import BASES, COSINE, MIXED, AxisResponse, Bases, Response, synthesised
 
-NUM_BANDS = 6
 NUM_RINGS = 4  # for what every token or filter reads
-Bases = tuple[tuple[Basis, Basis], ...]  # over (height, width); the channels are split evenly over them
-COSINE: Bases = (("cosine", "cosine"),)
-MIXED: Bases = (("cosine", "cosine"), ("cosine", "sine"), ("sine", "cosine"), ("sine", "sine"))
-# Half of the channels are filtered along the height alone, half along the width.
-AXES: Bases = (("cosine", "cosine"), ("sine", "cosine"), ("cosine", "cosine"), ("cosine", "sine"))
-BASES: dict[str, Bases] = {"mixed": MIXED, "cosine": COSINE, "axes": AXES, "all": MIXED}
 
 
 class Trial(nn.Module):
@@ -46,84 +29,63 @@ class Trial(nn.Module):
 
     Args:
         dim: channels.
-        side: of the token grid; needed by a response per bin alone.
         gains: what the spectrum is multiplied with per image, see `studies.mixers.gains`.
         content: which image of the batch the gains are made from: "own", or "other" (the control).
         weighed: what the gains apply to; a gate that is not filtered has none.
         bases: synthesis of the values: "mixed" over channel groups, "cosine" alone, "all" four in every channel, or
             "axes": half of the channels filtered along the height alone, half along the width.
-        gate: "filtered", "plain" (the token's own projection) or "none".
-        response: "full" (polynomial and bands), "polynomial", "bands" or "bins" (a number per frequency and channel).
-        num_terms, std: of the polynomials.
-        norm: normalise the values before the gate.
+        gate: "filtered" or "none".
+        bands: the static responses have a weight per band beside the polynomial.
         local: depthwise 3 × 3 convolution, zeros at the border, of the values.
-        window: side of the windows of a block DCT; None for the whole grid.
         filters: so many more filters of the values, mixed by the content of the image.
-        position: add smooth functions of the position to the gate, four per axis.
         gate_of: which image of the batch the gate is made from.
-        expand: channels of values and gate, in ``dim``.
         token_gains: every token weighs the rings of the values' spectrum for itself.
     """
 
     def __init__(
         self,
         dim: int,
-        side: int,
         *,
         gains: str = "default",
         content: Literal["own", "other"] = "own",
         weighed: Literal["both", "values", "gate"] = "both",
         bases: Literal["mixed", "cosine", "all", "axes"] = "mixed",
-        gate: Literal["filtered", "plain", "none"] = "filtered",
-        response: Literal["full", "polynomial", "bands", "bins"] = "full",
-        num_terms: int = 4,
-        std: float | None = None,
-        norm: bool = True,
+        gate: Literal["filtered", "none"] = "filtered",
+        bands: bool = True,
         local: bool = False,
-        window: int | None = None,
         filters: int = 0,
         token_gains: bool = False,
-        expand: float = 1.0,
-        position: bool = False,
         gate_of: Literal["own", "other"] = "own",
     ) -> None:
         super().__init__()
-        self.content, self.gate_kind, self.window, self.bases = content, gate, window, BASES[bases]
-        outer, dim = dim, int(expand * dim)
-        self.in_proj = nn.Linear(outer, dim if gate == "none" else 2 * dim, bias=False)
-        make = partial(Response, side=side, kind=response, num_terms=num_terms, std=std)
+        self.content, self.gate_kind, self.bases = content, gate, BASES[bases]
+        self.in_proj = nn.Linear(dim, dim if gate == "none" else 2 * dim, bias=False)
         if bases == "all":
-            self.values = nn.ModuleList(make(dim, (pair,)) for pair in self.bases)
+            self.values = nn.ModuleList(Response(dim, (pair,)) for pair in self.bases)
         elif bases == "axes":
-            self.values = nn.ModuleList([AxisResponse(dim, num_terms)])
+            self.values = nn.ModuleList([AxisResponse(dim)])
         else:
-            self.values = nn.ModuleList([make(dim, self.bases)])
-        self.gate = make(dim, COSINE, identity=True) if gate == "filtered" else None
+            self.values = nn.ModuleList([Response(dim, self.bases, bands=bands)])
+        self.gate = Response(dim, identity=True, bands=bands) if gate == "filtered" else None
         self.weighed = weighed if gate == "filtered" else "values"
         self.gains = GAINS[gains](2 * dim if self.weighed == "both" else dim)
         self.gate_bias = nn.Parameter(torch.zeros(dim)) if gate != "none" else None
-        self.position = Position(dim) if position else None
-        self.norm = nn.LayerNorm(dim, eps=1e-6) if norm else nn.Identity()
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.local = ChannelsFirst(depthwise(dim, 3)) if local else nn.Identity()
-        self.out_proj = nn.Linear(dim, outer)
+        self.out_proj = nn.Linear(dim, dim)
         self.gate_of = gate_of
         self.filters = MixedFilters(dim, self.bases, filters) if filters else None
-        self.token_gains = TokenGains(outer) if token_gains else None
+        self.token_gains = TokenGains(dim) if token_gains else None
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
-        window = self.window if self.window and self.window < min(x_BHWC.shape[1:3]) else None
-        x = into_windows(x_BHWC, window) if window else x_BHWC
-        y, z = self._mix(self.in_proj(dct2(x)))
-        if window:
-            y, z = (None if part is None else out_of_windows(part, x_BHWC.shape, window) for part in (y, z))
+        y, z = self._mix(self.in_proj(dct2(x_BHWC)))
         if self.token_gains is not None:
             y = self.token_gains(x_BHWC, y)
         y = self.norm(self.local(y))
         if z is None:
             return self.out_proj(y)
         z = z if self.gate_of == "own" else z.roll(1, 0)
-        z = z if self.position is None else z + self.position(*z.shape[1:3])
         return self.out_proj(y * silu(z + self.gate_bias))
 
     def _mix(self, s_BUVC: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -159,21 +121,6 @@ class Trial(nn.Module):
         return synthesised(v_BUVC, self.bases)
 
 
-class Position(nn.Module):
-    """Smooth functions of the position, the same at every size."""
-
-    def __init__(self, dim: int, num_terms: int = 4) -> None:
-        super().__init__()
-        self.coefficients = nn.Parameter(torch.zeros(num_terms, num_terms, dim))
-
-    def forward(self, height: int, width: int) -> Tensor:
-        """(H, W, C)."""
-        k = torch.arange(len(self.coefficients), device=self.coefficients.device)
-        middles = [(torch.arange(n, device=k.device) + 0.5) / n for n in (height, width)]
-        rows, columns = (torch.cos(torch.pi * k[:, None] * middle) for middle in middles)
-        return torch.einsum("ih,jw,ijc->hwc", rows, columns, self.coefficients)
-
-
 class MixedFilters(nn.Module):
     """Filters beside the static one, in an amount that a small MLP reads from an image's means and ring powers.
 
@@ -183,7 +130,7 @@ class MixedFilters(nn.Module):
     def __init__(self, dim: int, bases: Bases, num_filters: int, num_groups: int = 8, hidden_dim: int = 16) -> None:
         super().__init__()
         self.num_groups = num_groups
-        make = partial(Response, dim, bases, side=0, kind="polynomial", num_terms=3, std=None)
+        make = partial(Response, dim, bases, num_terms=3, bands=False)
         self.filters = nn.ModuleList(make() for _ in range(num_filters))
         self.norm = nn.LayerNorm(dim + NUM_RINGS * num_groups, eps=1e-6)
         self.hidden = nn.Linear(dim + NUM_RINGS * num_groups, hidden_dim)
@@ -229,73 +176,6 @@ class TokenGains(nn.Module):
         return torch.einsum("bhwkg,kbhwgc->bhwgc", gains, grouped).flatten(-2)
 
 
-class Response(nn.Module):
-    """A static response, whole or in part. Every part starts with the same deviation per number of its own kind."""
-
-    def __init__(
-        self, dim: int, bases: Bases, side: int, kind: str, num_terms: int, std: float | None, identity: bool = False
-    ) -> None:
-        super().__init__()
-        self.kind, self.bases, self.identity = kind, bases, identity
-        self.std = std or {"full": COEFFICIENT_STD, "polynomial": COEFFICIENT_STD, "bands": 0.3, "bins": 0.3}[kind]
-        shapes = {"bins": (side, side, dim), "bands": (NUM_BANDS, NUM_BANDS, dim)}
-        self.learned = nn.Parameter(torch.empty(shapes.get(kind, (num_terms, num_terms, dim))))
-        self.band_weights = nn.Parameter(torch.empty(shapes["bands"])) if kind == "full" else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Around 0, or around the response that changes nothing."""
-        nn.init.normal_(self.learned, std=self.std)
-        with torch.no_grad():
-            where = self.learned if self.kind in ("bins", "bands") else self.learned[0, 0]
-            where += float(self.identity)
-        if self.band_weights is not None:
-            nn.init.zeros_(self.band_weights)
-
-    def forward(self, height: int, width: int) -> Tensor:
-        """(U, V, C)."""
-        if self.kind == "bins":
-            return self.learned
-        if self.kind == "bands":
-            return spectrum_weights(self.learned[None], height, width)[0]
-        groups = zip(self.learned.chunk(len(self.bases), -1), self.bases, strict=True)
-        response = torch.cat([polynomial_response(group, height, width, pair) for group, pair in groups], -1)
-        if self.band_weights is None:
-            return response
-        return response + spectrum_weights(self.band_weights[None], height, width)[0]
-
-
-def full_response(dim: int, bases: Bases, *, num_terms: int = 4, identity: bool = False) -> Response:
-    """What `dsmixer.layers.StaticResponse` is for cosines."""
-    return Response(dim, bases, side=0, kind="full", num_terms=num_terms, std=None, identity=identity)
-
-
-class AxisResponse(nn.Module):
-    """Four responses of one frequency each, in the order of `AXES`."""
-
-    def __init__(self, dim: int, num_terms: int) -> None:
-        super().__init__()
-        self.quarters = nn.ModuleList(full_response(dim // 4, (pair,), num_terms=num_terms) for pair in AXES)
-
-    def forward(self, height: int, width: int) -> Tensor:
-        """(U, V, C)."""
-        along_height = [quarter(height, 1).expand(-1, width, -1) for quarter in self.quarters[:2]]
-        along_width = [quarter(1, width).expand(height, -1, -1) for quarter in self.quarters[2:]]
-        return torch.cat(along_height + along_width, -1)
-
-
-def into_windows(x: Tensor, side: int) -> Tensor:
-    """(B, H, W, C) to (B · windows, side, side, C)."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // side, side, w // side, side, c).transpose(2, 3).reshape(-1, side, side, c)
-
-
-def out_of_windows(x: Tensor, shape: torch.Size, side: int) -> Tensor:
-    """Back to ``shape``."""
-    b, h, w, _ = shape
-    return x.reshape(b, h // side, w // side, side, side, -1).transpose(2, 3).reshape(b, h, w, -1)
-
-
 class LocalAndGlobal(nn.Module):
     """A convolution for the values or for the gate, the spectrum for the other: products of near and far.
 
@@ -330,8 +210,8 @@ class LocalAndGlobal(nn.Module):
         self.far = nn.Linear(dim, dim * (2 if far_too else 1), bias=False)
         self.conv = ChannelsFirst(depthwise(dim, kernel))
         self.gains = GAINS[gains](dim if weighed_first else self.far.out_features)
-        self.response = full_response(dim, self.bases, identity=local == "values")
-        self.second = full_response(dim, other) if far_too else None
+        self.response = Response(dim, self.bases, identity=local == "values")
+        self.second = Response(dim, other) if far_too else None
         self.gate_conv = ChannelsFirst(depthwise(dim, near_gate)) if near_gate else None
         self.gate_bias = nn.Parameter(torch.zeros(dim))
         self.norm = nn.LayerNorm(dim, eps=1e-6)
@@ -359,12 +239,6 @@ class LocalAndGlobal(nn.Module):
         return self.out_proj(self.norm(values) * silu(gate + self.gate_bias))
 
 
-def synthesised(s_BUVC: Tensor, bases: Bases) -> Tensor:
-    """Tokens from a spectrum whose channels are split over pairs of bases."""
-    groups = zip(s_BUVC.chunk(len(bases), -1), bases, strict=True)
-    return torch.cat([synthesis2(group, *pair) for group, pair in groups], -1)
-
-
 def gated_mlp(dim: int, ratio: float) -> nn.Module:
     """That of the default block, of ``ratio`` times the channels."""
     return SwiGLU(dim, int(ratio * dim), act_layer=nn.GELU)
@@ -380,38 +254,6 @@ class WithGatedMlp(nn.Module):
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
         return self.mixer(x_BHWC) + self.mlp(x_BHWC)
-
-
-def exchanged(mixer: SpectrumMixer, *, gains: str = "default", content: str = "own", gate: str = "own") -> nn.Module:
-    """The default mixer with other gains, or with gains or a gate that come from the next image of the batch."""
-    if (gains, content) != ("default", "own"):
-        for one in (mixer.values, mixer.gate):
-            one.weights.gains = Gains(GAINS[gains](one.proj.out_features), content == "other")
-    if gate == "other":
-        mixer.gate = OtherImage(mixer.gate)
-    return mixer
-
-
-class Gains(nn.Module):
-    """Gains as `dsmixer.layers.SpectrumWeights` calls them, of an image's own spectrum or of the next one's."""
-
-    def __init__(self, gains: nn.Module, of_other: bool) -> None:
-        super().__init__()
-        self.gains, self.of_other = gains, of_other
-
-    def forward(self, s_BUVC: Tensor, constants: Constants) -> Tensor | float:
-        return self.gains(s_BUVC.roll(1, 0) if self.of_other else s_BUVC)
-
-
-class OtherImage(nn.Module):
-    """A filter of the next image of the batch."""
-
-    def __init__(self, of: SpectrumFilter) -> None:
-        super().__init__()
-        self.of = of
-
-    def forward(self, *args: Tensor | Constants) -> Tensor:
-        return self.of(*args).roll(1, 0)
 
 
 class Whole(nn.Module):
@@ -449,9 +291,9 @@ class Whole(nn.Module):
         weighed = dim if weighed_first else {"both": 2 * m, "values": m, "none": 0}[far]
         self.gains = DynamicGains(weighed) if weighed else None
         self.bases = BASES[bases]
-        values = AxisResponse(m, 4) if bases == "axes" else full_response(m, self.bases)
+        values = AxisResponse(m) if bases == "axes" else Response(m, self.bases)
         self.values_response = values if weighed else None
-        self.gate_response = full_response(m, COSINE, identity=True) if far == "both" else None
+        self.gate_response = Response(m, identity=True) if far == "both" else None
         self.norm = nn.LayerNorm(m, eps=1e-6)
         self.down = nn.Linear(m + h, dim)
 

@@ -12,25 +12,26 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from dsmixer.layers import SpectrumBlock
-from studies.mixers.designs import LocalAndGlobal, Trial, Whole, WithGatedMlp, exchanged, gated_mlp
+from studies.mixers.designs import LocalAndGlobal, Trial, Whole, WithGatedMlp, gated_mlp
 from studies.mixers.frame import Mixer, Place
 from studies.mixers.peers import PEERS
 from studies.mixers.peers.convolution import FilteredGateConv, GatedConv, NearConv
+from studies.mixers.variants import exchanged
 
 
-def _dsm(at: Place, **options: Any) -> nn.Module:
-    block = SpectrumBlock(at.dim)
-    return WithGatedMlp(exchanged(block.mixer, **options), block.mlp)
+def _dsm(at: Place, block: Mapping[str, Any], **options: Any) -> nn.Module:
+    default = SpectrumBlock(at.dim, **block)
+    return WithGatedMlp(exchanged(default.mixer, at.side, **options), default.mlp)
 
 
-def dsm(**options: Any) -> Mixer:
-    """A row for what `dsm_*` builds, or for that with a part exchanged."""
-    return Mixer(partial(_dsm, **options), mlp="none")
+def dsm(*, recipe: Mapping[str, Any] | None = None, block: Mapping[str, Any] | None = None, **options: Any) -> Mixer:
+    """A row for what `dsm_*` builds, or for that with a part exchanged, with other options, or trained otherwise."""
+    return Mixer(partial(_dsm, block=block or {}, **options), mlp="none", recipe=recipe or {})
 
 
-def far(*, recipe: Mapping[str, Any] | None = None, divisor: int = 8, **options: Any) -> Mixer:
-    """A row for the former default with other parts, or trained by another recipe."""
-    return Mixer(lambda at: Trial(at.dim, at.side, **options), divisor, recipe=recipe or {})
+def far(*, divisor: int = 8, **options: Any) -> Mixer:
+    """A row for the former default with other parts."""
+    return Mixer(lambda at: Trial(at.dim, **options), divisor)
 
 
 def alone(**options: Any) -> Mixer:
@@ -48,13 +49,16 @@ def whole(**options: Any) -> Mixer:
     return Mixer(lambda at: Whole(at.dim, **options), mlp="none")
 
 
-# 1. dynamic or static: gains by another rule, from another image, none; the gate of another image
+# 1. dynamic or static: gains by another rule, from another image, none; the gate of another image, or none
 DYNAMIC = {
     "dsm-static": dsm(gains="none"),
     "dsm-emphasis": dsm(gains="emphasis"),
     "dsm-batch": dsm(gains="batch"),
     "dsm-shuffled": dsm(content="other"),
     "dsm-other-gate": dsm(gate="other"),
+    "dsm-no-gate": dsm(gate="none"),
+    "dsm-no-gate-static": dsm(gate="none", gains="none"),
+    "dsm-cross": dsm(gains="cross"),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {
@@ -88,19 +92,27 @@ FAR_DYNAMIC = {
     "far-no-gate-dynamic": far(gate="none"),
     "far-no-gate-shuffled": far(gate="none", content="other"),
 }
-# 2. symmetric or not: how the values are synthesised
+# 2. symmetric or not: how the values are synthesised, and filters along one axis
 PARITY = {
+    "dsm-mixed": dsm(values="mixed"),
+    "dsm-all-bases": dsm(values="all"),
+    "dsm-axes": dsm(response="axes"),
+    "dsm-lines": dsm(filters="lines"),
+}
+FAR_PARITY = {
     "far-cosine": far(bases="cosine"),
     "far-all-bases": far(bases="all"),
     "far-axes": far(bases="axes"),
 }
 # 3. how locality enters
 LOCALITY = {
-    "far-plain-gate": far(gate="plain", gains="none"),
-    "far-local": far(local=True),
-    "far-windows": far(window=4),
-    "far-position": far(position=True),
+    "dsm-kernel-1": dsm(block={"kernel_size": 1}),
+    "dsm-kernel-5": dsm(block={"kernel_size": 5}),
+    "dsm-kernel-7": dsm(block={"kernel_size": 7}),
+    "dsm-windows": dsm(filters="windows"),
+    "dsm-plain-gate": dsm(gate="plain"),
 }
+FAR_LOCALITY = {"far-local": far(local=True)}
 # 3. a convolution in one factor of the product, the spectrum in the other; or in the same
 NEAR = {
     "near": near(kernel=3, near_gate=3),
@@ -121,7 +133,7 @@ NEAR = {
 # 3. the block of one branch, by its parts
 WHOLE = {
     "whole": whole(),
-    "whole-far": Mixer(lambda at: WithGatedMlp(Trial(at.dim, at.side), gated_mlp(at.dim, 5 / 3)), mlp="none"),
+    "whole-far": Mixer(lambda at: WithGatedMlp(Trial(at.dim), gated_mlp(at.dim, 5 / 3)), mlp="none"),
     "whole-projected": whole(near="projection"),
     "whole-half": whole(mixed=0.5, hidden=13 / 6),
     "whole-half-projected": whole(mixed=0.5, hidden=13 / 6, near="projection"),
@@ -139,26 +151,25 @@ WHOLE_PARITY = {
 }
 # 4. the static response
 RESPONSE = {
-    "far-response-bins": far(response="bins"),
-    "far-response-bands": far(response="bands"),
-    "far-response-polynomial": far(response="polynomial"),
-    "far-static-polynomial": far(response="polynomial", gains="none"),
-    "far-terms-2": far(num_terms=2),
-    "far-terms-6": far(num_terms=6),
-    "far-std-0.05": far(std=0.05),
-    "far-std-0.3": far(std=0.3),
+    "dsm-bins": dsm(response="bins"),
+    "dsm-bands": dsm(response="bands"),
+    "dsm-polynomial": dsm(response="polynomial"),
+    "dsm-terms-2": dsm(block={"num_terms": 2}),
+    "dsm-terms-6": dsm(block={"num_terms": 6}),
+    "dsm-std-0.05": dsm(response="std 0.05"),
+    "dsm-std-0.3": dsm(response="std 0.3"),
 }
+FAR_RESPONSE = {"far-static-polynomial": far(bands=False, gains="none")}
 # 5. the recipe for it
 RECIPE = {
-    "far-no-norm": far(norm=False),
-    "far-wide": far(expand=1.5, divisor=16),
-    "far-wd-0": far(recipe={"weight_decay": 0.0}),
-    "far-wd-0.2": far(recipe={"weight_decay": 0.2}),
-    "far-clip-off": far(recipe={"clip": float("inf")}),
-    "far-scale-0.1": far(recipe={"init_values": 0.1}),
-    "far-scale-1": far(recipe={"init_values": 1.0}),
-    "far-mlp-1": far(recipe={"mlp_ratio": 1.0}),
-    "far-mlp-3": far(recipe={"mlp_ratio": 3.0}),
+    "dsm-no-norm": dsm(norm=False),
+    "dsm-wd-0": dsm(recipe={"weight_decay": 0.0}),
+    "dsm-wd-0.2": dsm(recipe={"weight_decay": 0.2}),
+    "dsm-clip-off": dsm(recipe={"clip": float("inf")}),
+    "dsm-scale-0.1": dsm(recipe={"init_values": 0.1}),
+    "dsm-scale-1": dsm(recipe={"init_values": 1.0}),
+    "dsm-mlp-1": dsm(block={"mlp_ratio": 1.0}),
+    "dsm-mlp-2": dsm(block={"mlp_ratio": 2.0}),
 }
 # Not peers: the parts that turned out to matter most, lent to convolutions. Is it the spectrum, or is it they?
 CONTROLS: dict[str, Mixer] = {
@@ -170,8 +181,9 @@ CONTROLS: dict[str, Mixer] = {
     "whole-conv7": whole(far="none", kernel=7, near="projection"),
     "whole-hidden-1-conv7": whole(hidden=1.0, far="none", kernel=7, near="projection"),
 }
-DESIGNS = DYNAMIC | {"far": far()} | FAR_DYNAMIC | PARITY | LOCALITY | NEAR | WHOLE | WHOLE_PARITY | RESPONSE | RECIPE
-AT_ONE_RATE: dict[str, Mixer] = {"dsm": dsm(), **DESIGNS, **CONTROLS, **PEERS}
+OF_DSM = {"dsm": dsm()} | DYNAMIC | PARITY | LOCALITY | RESPONSE | RECIPE
+OF_FAR = {"far": far()} | FAR_DYNAMIC | FAR_PARITY | FAR_LOCALITY | FAR_RESPONSE
+AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | CONTROLS | PEERS
 # The recipe's learning rate was set for ours: the others at half and twice of it.
 RATES = {
     f"{name}-at-{rate}": AT_ONE_RATE[name]._replace(recipe={"lr": rate})
@@ -200,16 +212,17 @@ QUESTIONS: dict[str, Question] = {
     "1-dynamic-gate": Question("final", ("far", "far-static", *GATE)),
     "1-dynamic-final": Question("final", ("far", *FAR_DYNAMIC)),
     "1-dynamic-screen": Question("screen", ("far", *FAR_DYNAMIC)),
-    "2-symmetric": Question("screen", ("far", *PARITY)),
+    "2-symmetric": Question("final", ("dsm", *PARITY)),
+    "2-symmetric-far": Question("screen", ("far", *FAR_PARITY)),
     "2-symmetric-whole": Question("final", ("whole-hidden-1", *WHOLE_PARITY)),
-    "3-locality": Question("screen", ("far", *LOCALITY, *CONTROLS)),
+    "3-locality": Question("final", ("dsm", *LOCALITY, "whole-conv3", "whole-conv7")),
     "3-package": Question("final", ("far", "far-static", "gatedconv7", "gatedconv7-norm", "gatedconv7-filtered-gate")),
     "3-near-and-far": Question("final", ("far", "far-local", "mambaout", *CONTROLS, *NEAR, "whole", "whole-far")),
     "3-whole": Question("final", (*WHOLE, "mambaout", "whole-conv3", "whole-conv7", "whole-hidden-1-conv7")),
-    "4-response": Question("screen", ("far", *RESPONSE, "gfnet")),
-    "5-recipe": Question("screen", ("far", *RECIPE)),
+    "4-response": Question("final", ("dsm", *RESPONSE, "gfnet")),
+    "5-recipe": Question("final", ("dsm", *RECIPE)),
     "5-rates": Question("final", tuple(RATES)),
-    "6-frequencies": Question("final", ("far", "far-static", "far-emphasis", "gatedconv7", "attention", "gfnet")),
+    "6-frequencies": Question("final", ("dsm", "dsm-static", "whole-conv7", "mambaout", "attention", "gfnet")),
     "7-grid-8": Question("grid-8", GRID),
     "7-grid-16": Question("screen", GRID),
     "7-grid-32": Question("grid-32", (*GRID, "far", "gatedconv7-filtered-gate", "near-values-projected-7")),

@@ -13,13 +13,16 @@ from dsmixer.backbones.dsm import DynamicSpectrumMixer
 from dsmixer.layers import SpectrumBlock, SpectrumMixer
 from dsmixer.spectral import dct2
 from studies.mixers import capture, data, pages, run, table
-from studies.mixers.designs import Trial, Whole, WithGatedMlp, exchanged, into_windows, out_of_windows
+from studies.mixers.designs import Trial, Whole, WithGatedMlp
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
+from studies.mixers.gains import NoGains
 from studies.mixers.mixers import AT_ONE_RATE, MIXERS, QUESTIONS
 from studies.mixers.peers import attention, convolution, mlp, spectral
 from studies.mixers.protocols import PROTOCOLS, Protocol
+from studies.mixers.responses import COSINE, AxisResponse, Numbers
 from studies.mixers.shifts import SHIFTS, faded, filtered, resized
+from studies.mixers.variants import Lines, Synthesised, exchanged, into_windows, out_of_windows
 
 LOW_AND_HIGH = (slice(1, 4), slice(24, 32))
 SCREEN = PROTOCOLS["screen"]
@@ -106,6 +109,53 @@ def test_an_exchanged_part_changes_what_it_should(exchange: dict[str, str]) -> N
         torch.testing.assert_close(mixer(same), alike)
 
 
+def test_a_gate_that_is_not_there_leaves_the_normalised_values() -> None:
+    torch.manual_seed(0)
+    mixer, x = SpectrumMixer(16), tokens(2, 8, 8, 16)
+    expected = mixer.out_proj(mixer.norm(mixer.values(x)))
+    torch.testing.assert_close(exchanged(mixer, gate="none")(x), expected)
+
+
+def test_cosines_are_one_of_the_bases_a_filter_can_be_synthesised_by() -> None:
+    torch.manual_seed(0)
+    default, x = SpectrumMixer(16).values, tokens(2, 8, 8, 16)
+    design = Synthesised(default, COSINE, everywhere=False)
+    with torch.no_grad():
+        design.responses[0].learned.copy_(default.weights.response.coefficients)
+    torch.testing.assert_close(design(x, dct2(x)), default(x))
+
+
+def test_filters_along_a_line_leave_the_other_lines_alone() -> None:
+    torch.manual_seed(0)
+    lines = Lines(SpectrumMixer(16).values)
+    with torch.no_grad():
+        lines.proj.weight.copy_(torch.eye(16))
+        lines.near.weight.zero_()
+    for weights in lines.weights:
+        weights.gains = NoGains()  # others gather the power of all lines
+    x = tokens(1, 6, 8, 16)
+    changed = x.clone()
+    changed[:, 2, 3] += 1
+    differs = (lines(x, x) - lines(changed, x)).abs() > 1e-6
+    assert differs[0, :, 3, :8].all()
+    assert differs[0, 2, :, 8:].all()
+    assert differs.sum() == 6 * 8 + 8 * 8
+
+
+def test_a_response_along_an_axis_is_constant_along_the_other() -> None:
+    response = AxisResponse(8)(6, 5)
+    torch.testing.assert_close(response[..., :4], response[:, :1, :4].expand(-1, 5, -1))
+    torch.testing.assert_close(response[..., 4:], response[:1, :, 4:].expand(6, -1, -1))
+
+
+def test_numbers_per_frequency_are_interpolated_on_another_grid() -> None:
+    numbers = Numbers(3, 8)
+    assert (numbers(8, 8) == numbers.learned).all()
+    corners = (slice(None, None, 7), slice(None, None, 7))
+    torch.testing.assert_close(numbers(15, 15)[::14, ::14], numbers.learned[corners])
+    assert Numbers(3)(15, 15).shape == (15, 15, 3)
+
+
 def test_windows_are_put_back_where_they_came_from() -> None:
     x = tokens(2, 8, 12, 3)
     windows = into_windows(x, 4)
@@ -116,7 +166,7 @@ def test_windows_are_put_back_where_they_came_from() -> None:
 
 def test_shuffled_gains_come_from_another_image() -> None:
     torch.manual_seed(0)
-    own, other = Trial(16, 8), Trial(16, 8, content="other")
+    own, other = Trial(16), Trial(16, content="other")
     other.load_state_dict(own.state_dict())
     x = tokens(2, 8, 8, 16)
     same = x[:1].expand(2, -1, -1, -1)

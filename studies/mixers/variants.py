@@ -1,0 +1,195 @@
+"""The default mixer with one part exchanged, and controls: what `dsm-…` rows are.
+
+Layout: B batch, H W token grid, U V frequencies, C channels.
+"""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from dsmixer.layers import SpectrumFilter, SpectrumMixer
+from dsmixer.layers.weights import SpectrumWeights
+from dsmixer.spectral import dct, dct2, idct, idct2
+from dsmixer.spectral.constants import DIRECT, Constants
+from studies.mixers.gains import GAINS
+from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
+
+# How a filter's static response is made from (channels, side of the grid, whether it starts as the identity).
+RESPONSES = {
+    "polynomial": lambda dim, side, identity: Response(dim, bands=False, identity=identity),
+    "bands": lambda dim, side, identity: Numbers(dim, identity=identity),
+    "bins": lambda dim, side, identity: Numbers(dim, side, identity=identity),
+    "std 0.05": lambda dim, side, identity: Response(dim, std=0.05, identity=identity),
+    "std 0.3": lambda dim, side, identity: Response(dim, std=0.3, identity=identity),
+    "axes": lambda dim, side, identity: AxisResponse(dim, COSINE * 2, identity=identity),
+}
+
+
+def exchanged(
+    mixer: SpectrumMixer,
+    side: int = 0,
+    *,
+    gains: str = "default",
+    content: Literal["own", "other"] = "own",
+    response: str = "default",
+    values: Literal["default", "mixed", "all"] = "default",
+    filters: Literal["default", "lines", "windows"] = "default",
+    gate: Literal["own", "other", "plain", "none"] = "own",
+    norm: bool = True,
+) -> nn.Module:
+    """The default mixer with other parts.
+
+    Args:
+        mixer: what is changed.
+        side: of the token grid; a response per bin alone needs it.
+        gains: of values and gate, see `studies.mixers.gains`.
+        content: which image of the batch they are made from.
+        response: the static one, see `RESPONSES`.
+        values: synthesised by cosines and sines in four groups of channels, or all four in every channel.
+        filters: half of the channels along the height alone, half along the width ("lines"); or 4 × 4 windows, filtered
+            for themselves, for the convolutions.
+        gate: of the image, of the next one of the batch, not filtered, or none.
+        norm: whether the values are normalised.
+    """
+    for one in (mixer.values, mixer.gate):
+        dim, identity = one.proj.out_features, one.weights.response.identity
+        if (gains, content) != ("default", "own"):
+            one.weights.gains = Gains(GAINS[gains](dim), content == "other")
+        if response != "default":
+            one.weights.response = RESPONSES[response](dim, side, identity)
+    if values != "default":
+        mixer.values = Synthesised(mixer.values, BASES[values], everywhere=values == "all")
+    if filters == "lines":
+        mixer.values, mixer.gate = Lines(mixer.values), Lines(mixer.gate)
+    if filters == "windows":
+        mixer.values.near, mixer.gate.near = (Windows(mixer.out_proj.in_features) for _ in range(2))
+    if gate in GATES:
+        mixer.gate = GATES[gate](mixer.gate)
+    if not norm:
+        mixer.norm = nn.Identity()
+    return Ungated(mixer) if gate == "none" else mixer
+
+
+class Gains(nn.Module):
+    """Gains as `dsmixer.layers.SpectrumWeights` calls them, of an image's own spectrum or of the next one's."""
+
+    def __init__(self, gains: nn.Module, of_other: bool) -> None:
+        super().__init__()
+        self.gains, self.of_other = gains, of_other
+
+    def forward(self, s_BUVC: Tensor, constants: Constants) -> Tensor | float:
+        return self.gains(s_BUVC.roll(1, 0) if self.of_other else s_BUVC)
+
+
+class Synthesised(nn.Module):
+    """A filter whose spectrum is synthesised by sines too.
+
+    Args:
+        of: the filter.
+        bases: pairs of them; each has a group of the channels, or, ``everywhere``, a response for every channel.
+        everywhere: see there.
+    """
+
+    def __init__(self, of: SpectrumFilter, bases: Bases, *, everywhere: bool) -> None:
+        super().__init__()
+        dim = of.proj.out_features
+        self.proj, self.gains, self.near = of.proj, of.weights.gains, of.near
+        self.bases = [(pair,) for pair in bases] if everywhere else [bases]
+        self.responses = nn.ModuleList(Response(dim, own) for own in self.bases)
+
+    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
+        """Filtered tokens."""
+        s_BUVC = self.proj(x_BUVC)
+        s_BUVC = s_BUVC * self.gains(s_BUVC, constants)
+        out = self.near(x_BHWC)
+        for response, bases in zip(self.responses, self.bases, strict=True):
+            out = out + synthesised(s_BUVC * response(*s_BUVC.shape[1:3]), bases)
+        return out
+
+
+class Lines(nn.Module):
+    """Half of the channels filtered along the height alone, half along the width: one-dimensional spectra.
+
+    Their gains come from the power of a ring of one axis, over all lines of the image.
+    """
+
+    def __init__(self, of: SpectrumFilter) -> None:
+        super().__init__()
+        self.proj, self.near = of.proj, of.near
+        half = of.proj.out_features // 2
+        self.weights = nn.ModuleList(SpectrumWeights(half, identity=of.weights.response.identity) for _ in range(2))
+
+    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
+        """Filtered tokens; their two-dimensional spectrum is not used."""
+        halves = zip(self.proj(x_BHWC).chunk(2, -1), (1, 2), self.weights, strict=True)
+        return torch.cat([self._filtered(half, dim, weights) for half, dim, weights in halves], -1) + self.near(x_BHWC)
+
+    def _filtered(self, y_BHWC: Tensor, dim: int, weights: SpectrumWeights) -> Tensor:
+        s = dct(y_BHWC.contiguous(), dim)
+        typical = s.square().mean(3 - dim, keepdim=True).add(1e-12).sqrt()
+        grid = typical.shape[1:3]
+        return idct(s * (weights.gains(typical) * weights.response(*grid)), dim)
+
+
+class Windows(nn.Module):
+    """A block DCT in the place of a convolution: windows of 4 × 4 tokens, each filtered by the same static response."""
+
+    def __init__(self, dim: int, side: int = 4) -> None:
+        super().__init__()
+        self.side = side
+        self.response = Numbers(dim, side)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Filtered tokens."""
+        s_BUVC = dct2(into_windows(x_BHWC, self.side))
+        return out_of_windows(idct2(s_BUVC * self.response(self.side, self.side)), x_BHWC.shape, self.side)
+
+
+def into_windows(x: Tensor, side: int) -> Tensor:
+    """(B, H, W, C) to (B · windows, side, side, C)."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // side, side, w // side, side, c).transpose(2, 3).reshape(-1, side, side, c)
+
+
+def out_of_windows(x: Tensor, shape: torch.Size, side: int) -> Tensor:
+    """Back to ``shape``."""
+    b, h, w, _ = shape
+    return x.reshape(b, h // side, w // side, side, side, -1).transpose(2, 3).reshape(b, h, w, -1)
+
+
+class OtherImage(nn.Module):
+    """A filter of the next image of the batch."""
+
+    def __init__(self, of: SpectrumFilter) -> None:
+        super().__init__()
+        self.of = of
+
+    def forward(self, *args: Tensor | Constants) -> Tensor:
+        return self.of(*args).roll(1, 0)
+
+
+class Plain(nn.Module):
+    """The token's own projection."""
+
+    def __init__(self, of: SpectrumFilter) -> None:
+        super().__init__()
+        self.proj = nn.Linear(of.proj.in_features, of.proj.out_features)
+
+    def forward(self, x_BHWC: Tensor, *args: Any) -> Tensor:
+        return self.proj(x_BHWC)
+
+
+GATES: dict[str, type[nn.Module]] = {"other": OtherImage, "plain": Plain}
+
+
+class Ungated(nn.Module):
+    """Values alone: weights that no image changes but by its gains."""
+
+    def __init__(self, of: SpectrumMixer) -> None:
+        super().__init__()
+        self.values, self.norm, self.out_proj = of.values, of.norm, of.out_proj
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        return self.out_proj(self.norm(self.values(x_BHWC, dct2(x_BHWC))))
