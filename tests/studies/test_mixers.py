@@ -132,6 +132,7 @@ def test_filters_along_a_line_leave_the_other_lines_alone() -> None:
         lines.proj.weight.copy_(torch.eye(16))
         lines.near.weight.zero_()
     for weights in lines.weights:
+        nn.init.normal_(weights.response.band_weights)
         weights.gains = NoGains()  # others gather the power of all lines
     x = tokens(1, 6, 8, 16)
     changed = x.clone()
