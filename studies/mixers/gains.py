@@ -140,6 +140,34 @@ class CrossGains(nn.Module):
         return ring_weights(gains_BKC, *s_BUVC.shape[1:3])
 
 
+class ContextGains(nn.Module):
+    """`DynamicGains` times what a narrow MLP reads from all means and ring powers: exp of it, per ring and 8 channels.
+
+    It costs 13 numbers a channel, and its gains reach the mean too, as squeeze-and-excitation does. It starts at 1.
+    """
+
+    def __init__(self, dim: int, *, group: int = 8, hidden_dim: int = 8, whitened: bool = True) -> None:
+        super().__init__()
+        self.num_groups = dim // group
+        self.own = DynamicGains(dim) if whitened else NoGains()
+        num_gains = NUM_BANDS * self.num_groups
+        self.read = nn.Sequential(nn.LayerNorm(dim + num_gains, eps=1e-6), nn.Linear(dim + num_gains, hidden_dim))
+        self.to_gains = nn.Linear(hidden_dim, num_gains)
+
+    def reset_parameters(self) -> None:
+        """Every gain is 1."""
+        nn.init.zeros_(self.to_gains.weight)
+        nn.init.zeros_(self.to_gains.bias)
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        height, width, dim = s_BUVC.shape[1:]
+        powers_BKG = ring_powers(s_BUVC.square().unflatten(-1, (self.num_groups, -1)).mean(-1), NUM_BANDS)
+        mean = s_BUVC[:, 0, 0] / math.sqrt(height * width)
+        read = self.read(torch.cat([mean, torch.log(powers_BKG + POWER_FLOOR).flatten(1)], -1))
+        gains_BKG = torch.exp(self.to_gains(gelu(read))).unflatten(-1, (NUM_BANDS, self.num_groups))
+        return self.own(s_BUVC) * per_channel(ring_weights(gains_BKG, height, width), dim)
+
+
 class PairGains(nn.Module):
     """Per pair of bands, with their orientation, and group: the power of all but the mean to the power of -α/2."""
 
@@ -198,6 +226,8 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "emphasis": Emphasis,
     "strong emphasis": partial(Emphasis, octave=0.4),
     "cross": CrossGains,
+    "context": ContextGains,
+    "context alone": partial(ContextGains, whitened=False),
     "pairs": PairGains,
     "frequencies": FrequencyGains,
     "frequencies, 32 groups": partial(FrequencyGains, num_groups=32),

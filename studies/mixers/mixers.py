@@ -59,6 +59,8 @@ DYNAMIC = {
     "dsm-no-gate": dsm(gate="none"),
     "dsm-no-gate-static": dsm(gate="none", gains="none"),
     "dsm-cross": dsm(gains="cross"),
+    "dsm-context": dsm(gains="context"),
+    "dsm-context-alone": dsm(gains="context alone"),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {
