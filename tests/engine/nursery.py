@@ -3,13 +3,14 @@
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from torch.distributed import TCPStore
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -33,8 +34,16 @@ class Moment(NamedTuple):
 class Child:
     """`dsmixer train ARGUMENTS` in a process and a session of its own."""
 
-    def __init__(self, *arguments: str, log: Path, moment: Moment | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        log: Path,
+        moment: Moment | None = None,
+        store: TCPStore | None = None,
+        **environment: str,
+    ) -> None:
         self.log = log
+        self.store = store  # where processes meet: it ends with the last of them
         self.process = CONTEXT.Process(target=_work, args=(arguments, log, moment, environment))
         self.process.start()
         self.pid = self.process.pid
@@ -120,16 +129,15 @@ def spoil(*numbers: int) -> None:
 
 
 def together(world: int, *arguments: str, logs: Path, moments: dict[int, Moment] | None = None) -> list[Child]:
-    """The same training in ``world`` processes, as torchrun would start them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    """The same training in ``world`` processes, as torchrun would start them: they meet in a store of this one."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(world)}
     stamp = time.monotonic_ns()
     return [
         Child(
-            *arguments, log=logs / f"{stamp}-{rank}.out", moment=(moments or {}).get(rank),
-            RANK=str(rank), LOCAL_RANK=str(rank), TORCHELASTIC_RUN_ID="test", **shared,
+            *arguments, log=logs / f"{stamp}-{rank}.out", moment=(moments or {}).get(rank), store=store,
+            RANK=str(rank), LOCAL_RANK=str(rank), TORCHELASTIC_RUN_ID="test", TORCHELASTIC_USE_AGENT_STORE="True",
+            **shared,
         )
         for rank in range(world)
     ]  # fmt: skip
