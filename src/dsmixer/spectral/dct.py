@@ -169,11 +169,16 @@ def _phase(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return ((2 * k + 1) * k[:, None] % (4 * size)).to(dtype) * (math.pi / 2) / size.to(dtype)
 
 
+def _row_norms(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """√(1/n) for k = 0, √(2/n) above."""
+    square = torch.where(torch.arange(n, device=device) == 0, 1.0, 2.0).to(dtype) / tensor_length(n, device).to(dtype)
+    return square.sqrt()
+
+
 @constant
 def cosine_matrix(n: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "n n"]:
     """``C`` of the module's docstring."""
-    norm = torch.where(torch.arange(n, device=device) == 0, 1.0, 2.0).to(dtype) / tensor_length(n, device).to(dtype)
-    return norm.sqrt()[:, None] * torch.cos(_phase(n, dtype, device))
+    return _row_norms(n, dtype, device)[:, None] * torch.cos(_phase(n, dtype, device))
 
 
 @constant
@@ -239,17 +244,19 @@ def _float(x: Tensor) -> Tensor:
     return x.to(at_least_float32(x.dtype))
 
 
+@constant
+def _unit_circle(n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Cosine and sine of -πk / 2n for k = 0 … n // 2."""
+    angle = torch.arange(n // 2 + 1, dtype=dtype, device=device) * (-math.pi / 2) / tensor_length(n, device).to(dtype)
+    return torch.stack([angle.cos(), angle.sin()], -1)
+
+
 def _twiddle(n: int, like: Tensor) -> Tensor:
     """w_k = exp(-iπk / 2n) for k = 0 … n // 2."""
-    angle = torch.arange(n // 2 + 1, dtype=torch.float64) * (-math.pi / (2 * n))
-    return torch.polar(torch.ones_like(angle), angle).to(like.device, torch.promote_types(like.dtype, torch.complex64))
+    return torch.view_as_complex(_unit_circle(n, like))
 
 
-def _norm(n: int, like: Tensor) -> Tensor:
-    """Row norms of the orthonormal DCT: √(1/n) for k = 0, √(2/n) above."""
-    norm = torch.full((n,), math.sqrt(2 / n), dtype=torch.float64)
-    norm[0] = math.sqrt(1 / n)
-    return norm.to(like)
+_norm = constant(_row_norms)
 
 
 DCT = Transform(cosine_matrix, False, _dct_fft)
