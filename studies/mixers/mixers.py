@@ -60,6 +60,7 @@ DYNAMIC = {
     "dsm-no-gate-static": dsm(gate="none", gains="none"),
     "dsm-cross": dsm(gains="cross"),
     "dsm-context": dsm(gains="context"),
+    "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),
 }
 # the same of the former default, and other weights made by the content
