@@ -70,6 +70,11 @@ def test_scales_change_nothing_where_the_image_does_not_change():
 
 
 @torch.inference_mode()
+def test_windows_overlap_by_a_third_unless_a_stride_is_given():
+    assert replace(WHOLE, window=32).stride == 21
+    assert replace(WHOLE, window=1).stride == 1
+
+
 def test_overlaps_are_the_mean_of_what_each_window_says():
     class Place(nn.Module):
         def forward(self, images):
@@ -112,7 +117,7 @@ def test_a_certain_answer_stays_finite():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"window": 4}, {"stride": 4}, {"window": 4, "stride": 5}, {"window": 4, "stride": 0}, {"scales": ()},
+    [{"window": 0}, {"stride": 4}, {"window": 4, "stride": 5}, {"window": 4, "stride": 0}, {"scales": ()},
      {"scales": (1.0, 0.0)}, {"short_side": 0}],
 )  # fmt: skip
 def test_views_of_nothing_or_with_gaps_are_refused(wrong):

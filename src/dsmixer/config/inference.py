@@ -55,8 +55,7 @@ class ViewsConfig(InferenceConfig):
     @property
     def views(self) -> dict[str, Any]:
         """What `dsmixer.inference.segmenter.SemanticSegmenter.stream` takes."""
-        window = self.window or None
-        stride = window and (self.stride or round(2 * window / 3))
+        window, stride = self.window or None, self.stride or None
         return {"window": window, "stride": stride, "scales": tuple(self.scales), "flip": self.flip}
 
 

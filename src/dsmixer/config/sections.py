@@ -116,7 +116,7 @@ class OptimConfig:
     lr: float = 1e-3
     """Learning rate at the end of the warm-up."""
     min_lr: float = 1e-5
-    """Learning rate at the end of the cosine."""
+    """Learning rate at the end, with cosine and poly."""
     warmup_epochs: float = 5.0
     """Epochs of linear warm-up from zero."""
     weight_decay: float = 0.05
@@ -162,7 +162,8 @@ class MasksConfig:
     """Segmentation (a model.head that labels pixels): its masks, its crops, its loss. The crop is data.image_size."""
 
     classes: list[str] | None = None
-    """Names of the classes in the order of the values; null reads classes.txt or classes.json in data.root."""
+    """Names of the classes in the order of the values; null reads classes.txt, classes.json or
+    objectInfo150.txt in data.root."""
     ignore_index: int = 255
     """Value, in the files, of pixels that are not scored."""
     reduce_zero_label: bool = False

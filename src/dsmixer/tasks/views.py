@@ -15,7 +15,7 @@ class Views:
 
     Args:
         window: side of the square windows that slide over the image; None for the whole image.
-        stride: pixels from one window to the next; at most ``window``.
+        stride: pixels from one window to the next, at most ``window``; None for two thirds of it.
         short_side: pixels of the image's shorter side at scale 1; None for its own.
         scales: factors; the probabilities at all scales are averaged.
         flip: every scale once more, mirrored.
@@ -28,10 +28,11 @@ class Views:
     flip: bool
 
     def __post_init__(self) -> None:
-        whole = self.window is None and self.stride is None
-        if not whole and (self.window is None or self.stride is None or not 0 < self.stride <= self.window):
+        if self.window is not None and self.stride is None:
+            object.__setattr__(self, "stride", round(2 * self.window / 3))
+        if self.stride is not None and (self.window is None or not 0 < self.stride <= self.window):
             raise ValueError(
-                f"window is {self.window} and stride {self.stride}; expected both, such as 512 and 341, or none"
+                f"window is {self.window} and stride {self.stride}; expected pixels, such as 512 and 341, or none"
             )
         if self.short_side is not None and self.short_side < 1:
             raise ValueError(f"short_side is {self.short_side}; expected pixels, or none for the image's own")
