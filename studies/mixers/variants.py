@@ -3,16 +3,18 @@
 Layout: B batch, H W token grid, U V frequencies, C channels.
 """
 
+import math
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import gelu, silu
 
 from dsmixer.layers import SpectrumFilter, SpectrumMixer
-from dsmixer.layers.weights import SpectrumWeights
-from dsmixer.spectral import dct, dct2, idct, idct2
+from dsmixer.layers.weights import POWER_FLOOR, SpectrumWeights
+from dsmixer.spectral import dct, dct2, idct, idct2, ring_powers, ring_weights
 from dsmixer.spectral.constants import DIRECT, Constants
-from studies.mixers.gains import GAINS
+from studies.mixers.gains import GAINS, NUM_BANDS
 from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
 
 # How a filter's static response is made from (channels, side of the grid, whether it starts as the identity).
@@ -43,7 +45,7 @@ def exchanged(
     Args:
         mixer: what is changed.
         side: of the token grid; a response per bin alone needs it.
-        gains: of values and gate, see `studies.mixers.gains`.
+        gains: of values and gate, see `studies.mixers.gains`; or "generated N", see `Generated`, of N hidden channels.
         content: which image of the batch they are made from.
         response: the static one, see `RESPONSES`.
         values: synthesised by cosines and sines in four groups of channels, or all four in every channel.
@@ -54,7 +56,7 @@ def exchanged(
     """
     for one in (mixer.values, mixer.gate):
         dim, identity = one.proj.out_features, one.weights.response.identity
-        if (gains, content) != ("default", "own"):
+        if (gains, content) != ("default", "own") and not gains.startswith("generated"):
             one.weights.gains = Gains(GAINS[gains](dim), content == "other")
         if response != "default":
             one.weights.response = RESPONSES[response](dim, side, identity)
@@ -66,6 +68,8 @@ def exchanged(
         mixer.values.near, mixer.gate.near = (Windows(mixer.out_proj.in_features) for _ in range(2))
     if gate in GATES:
         mixer.gate = GATES[gate](mixer.gate)
+    if gains.startswith("generated"):
+        return Generated(mixer, of_other=content == "other", hidden_dim=int(gains.split()[1]))
     if not norm:
         mixer.norm = nn.Identity()
     return Ungated(mixer) if gate == "none" else mixer
@@ -156,6 +160,55 @@ def out_of_windows(x: Tensor, shape: torch.Size, side: int) -> Tensor:
     """Back to ``shape``."""
     b, h, w, _ = shape
     return x.reshape(b, h // side, w // side, side, side, -1).transpose(2, 3).reshape(b, h, w, -1)
+
+
+class Generated(nn.Module):
+    """The default mixer with gains that a narrow MLP generates for both filters at once.
+
+        gains = exp(Linear(GELU(Linear([means, log ring powers])))),  a gain per filter, ring and group of channels
+
+    It reads the mixer's input, its means channel by channel and its powers group by group, so that a gain may depend on
+    everything that the image holds. It starts at 1.
+    """
+
+    def __init__(self, of: SpectrumMixer, *, of_other: bool, num_groups: int = 8, hidden_dim: int = 4) -> None:
+        super().__init__()
+        dim = of.out_proj.in_features
+        self.of, self.of_other, self.num_groups = of, of_other, num_groups
+        for one in (of.values, of.gate):
+            one.weights.gains = nn.Identity()  # `forward` multiplies by its own
+        self.hidden = nn.Linear(dim + NUM_BANDS * num_groups, hidden_dim)
+        self.to_gains = nn.Linear(hidden_dim, 2 * NUM_BANDS * num_groups)
+
+    def reset_parameters(self) -> None:
+        """Every gain is 1."""
+        nn.init.zeros_(self.to_gains.weight)
+        nn.init.zeros_(self.to_gains.bias)
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        """Mixed tokens."""
+        x_BUVC = dct2(x_BHWC)
+        values, gate = (
+            self._filtered(one, x_BHWC, x_BUVC, gains)
+            for one, gains in zip((self.of.values, self.of.gate), self.gains(x_BUVC), strict=True)
+        )
+        return self.of.out_proj(self.of.norm(values) * silu(gate))
+
+    def gains(self, x_BUVC: Tensor) -> tuple[Tensor, ...]:
+        """(B, U, V, G, 1) for the values and for the gate."""
+        height, width = x_BUVC.shape[1:3]
+        mean = x_BUVC[:, 0, 0] / math.sqrt(height * width)
+        powers_BKG = ring_powers(x_BUVC.square().unflatten(-1, (self.num_groups, -1)).mean(-1), NUM_BANDS)
+        read = torch.cat([mean, torch.log(powers_BKG + POWER_FLOOR).flatten(1)], -1)
+        gains_BKG = torch.exp(self.to_gains(gelu(self.hidden(read)))).unflatten(-1, (NUM_BANDS, -1))
+        if self.of_other:
+            gains_BKG = gains_BKG.roll(1, 0)
+        return tuple(part[..., None] for part in ring_weights(gains_BKG, height, width).chunk(2, -1))
+
+    def _filtered(self, one: SpectrumFilter, x_BHWC: Tensor, x_BUVC: Tensor, gains: Tensor) -> Tensor:
+        s_BUVC = one.proj(x_BUVC)
+        s_BUVC = (s_BUVC.unflatten(-1, (self.num_groups, -1)) * gains).flatten(-2)
+        return idct2(s_BUVC * one.weights.response(*s_BUVC.shape[1:3])) + one.near(x_BHWC)
 
 
 class OtherImage(nn.Module):
