@@ -26,6 +26,7 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "full" / "thesis.txt").write_text("mine")
     (tmp_path / "bad.yaml").write_text("model: {name: [}")
     (tmp_path / "evil.yaml").write_text("model: !!python/object/apply:os.system ['touch canary']")
+    (tmp_path / "latin.yaml").write_bytes("model: {name: é}".encode("latin-1"))
     (tmp_path / "list.yaml").write_text("- model")
     (tmp_path / "section.yaml").write_text("modle: {name: dsm_test}")
     (tmp_path / "key.yaml").write_text("optim: {epoch: 3}")
@@ -67,6 +68,10 @@ TABLE = [
     (["train", "--recipe"], "expected one argument"),
     (["train", "--recipe", "bad.yaml"], "not valid YAML"),
     (["train", "--recipe", "evil.yaml"], "not valid YAML"),
+    (
+        ["train", "--recipe", "latin.yaml"],
+        "latin.yaml is not UTF-8 (invalid continuation byte at byte 14); save it as UTF-8",
+    ),
     (["train", "--recipe", "list.yaml"], "expected the sections model, data, optim, run"),
     (["train", "--recipe", "section.yaml"], "did you mean model"),
     (["train", "--recipe", "key.yaml"], "did you mean optim.epochs"),

@@ -16,7 +16,9 @@ def write_split(path, names, labels, broken=()):
     for row, label in enumerate(labels):
         file = io.BytesIO()
         noise = np.random.default_rng(row).integers(0, 10, (12, 12, 3), np.uint8)
-        Image.fromarray(noise + np.uint8(40 * len(names[label]) if label >= 0 else 0)).save(file, "PNG")
+        Image.fromarray(noise + np.uint8(40 * len(names[label]) if label is not None and label >= 0 else 0)).save(
+            file, "PNG"
+        )
         cells.append({"bytes": file.getvalue()[:60] if row in broken else file.getvalue(), "path": None})
     features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
     schema = pa.schema(

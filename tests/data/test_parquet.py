@@ -77,10 +77,29 @@ def test_a_split_whose_labels_are_kept_back_is_left_out(folder, write):
     write(folder / "test.parquet", ["a", "bb"], [-1] * 4)
     splits = open_splits("parquet", str(folder), 0.2)
     assert (len(splits.train.rows), len(splits.val.rows), len(splits.test.rows)) == (32, 8, 3)
-    assert "test has no labels, all are -1: left out" in splits.notes
+    assert "test has no labels, all are -1 or null: left out" in splits.notes
+    write(folder / "test.parquet", ["a", "bb"], [None] * 4)
+    assert "test" not in open_parquet(str(folder))[0]
     write(folder / "test.parquet", ["a", "bb"], [-1, 0])
     with pytest.raises(ValueError, match="has label -1, but names only 2 classes"):
         open_parquet(str(folder))
+
+
+def test_a_label_that_is_null_is_named(folder, write):
+    write(folder / "test.parquet", ["a", "bb"], [0, None, 1, None])
+    with pytest.raises(ValueError, match=r"^row 1 of .*/test has no label: it is null, as of 2 rows of the split$"):
+        open_parquet(str(folder))
+
+
+def test_splits_go_by_all_their_names(folder, write):
+    for shard in (0, 1):
+        (folder / f"train-0000{shard}-of-00002.parquet").rename(folder / f"Training-0000{shard}-of-00002.parquet")
+    (folder / "test.parquet").rename(folder / "testing.parquet")
+    write(folder / "dev.parquet", ["a", "bb"], [0, 1])
+    assert {split: len(files) for split, files in find_files(str(folder)).items()} == {"train": 2, "val": 1, "test": 1}
+    write(folder / "validation.parquet", ["a", "bb"], [0, 1])
+    with pytest.raises(ValueError, match="has two names for val: dev and validation; keep one"):
+        find_files(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +166,23 @@ def test_a_split_too_large_for_memory_is_read_by_row_group_and_gives_the_same(gr
     assert left.labels.tolist() == kept.labels.tolist()
     for source in (left, pickle.loads(pickle.dumps(left))):
         assert [source.read(row) for row in reversed(range(48))] == [kept.read(row) for row in reversed(range(48))]
+
+
+def test_a_damaged_page_is_told_with_its_file(grouped):
+    left = ParquetImages(grouped, limit=0)
+    column = pq.read_metadata(grouped[1]).row_group(0).column(0)  # rows 24 to 28
+    data = bytearray(grouped[1].read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+    grouped[1].write_bytes(data)
+    expected = f"{grouped[1]} is not a readable parquet file: "
+    with pytest.raises(ValueError, match=f"^{expected}") as caught:
+        ParquetImages(grouped)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match=f"^row 24 of .*/train: {expected}"):
+        left.read(24)
+    assert left.read(23)
+    assert left.read(29)
 
 
 def test_read_in_its_own_random_order_each_row_group_is_read_once(grouped, monkeypatch):

@@ -63,7 +63,9 @@ def read_recipe(recipe: str) -> tuple[str, dict[str, Any]]:
         return recipe, read_yaml(_packaged().joinpath(f"{recipe}.yaml").read_text(), recipe)
     path = Path(recipe)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return path.stem, read_yaml(path.read_text(), recipe)
+        from dsmixer.data.source import read_text
+
+        return path.stem, read_yaml(read_text(path), recipe)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise ValueError(f"--recipe {recipe} does not exist; give a YAML file or one of {', '.join(recipes())}")
     raise ValueError(f"--recipe {recipe} is unknown; {_near(recipe, recipes())}, or give a YAML file")

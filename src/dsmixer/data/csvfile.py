@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsmixer.data.folder import SPLITS, listing
+from dsmixer.data.folder import listing, split_of
 from dsmixer.data.source import Encoded, Source, numbers, read_file
 
 COLUMNS = {
@@ -88,7 +88,7 @@ def find_csv(root: str) -> dict[str, str | None]:
         stem, suffix = os.path.splitext(name)
         path = os.path.join(root, name)
         if suffix.lower() in SUFFIXES and {"path", "label"} <= set(_columns(path)):
-            found[path] = SPLITS.get(stem.lower())
+            found[path] = split_of(stem)
     if any(found.values()):
         return {path: split for path, split in found.items() if split}
     if len(found) > 1:
@@ -123,7 +123,7 @@ def _line(cells: list[str], columns: dict[str, int], split: str | None, where: s
     for name in ("path", "label"):
         if not found[name] or "\0" in found[name]:
             raise ValueError(f"{where}: no {name}")
-    said = split or SPLITS.get(found.get("split", "train").lower())
+    said = split or split_of(found.get("split", "train"))
     if said is None:
         raise ValueError(f"{where}: split is {found['split']!r}, expected train, val or test")
     return Line(found["path"], found["label"], said)

@@ -73,16 +73,27 @@ def split_folders(root: str, notes: list[str] | None = None) -> dict[str, str]:
     A folder is a split by its name and because folders lie in it: "train" may also be a class, beside "bus" and "car".
     """
     folders = listing(root)[0]
-    found: dict[str, str] = {}
-    for name in folders:
-        split = SPLITS.get(name.lower())
-        if split and listing(os.path.join(root, name))[0]:
-            if split in found:
-                raise ValueError(f"{root} has two folders for {split}: {found[split]} and {name}; keep one")
-            found[split] = name
+    found = by_split(root, [name for name in folders if split_of(name) and listing(os.path.join(root, name))[0]])
     if found and notes is not None and (others := [name for name in folders if name not in found.values()]):
         notes.append(f"{', '.join(others[:5])} beside {', '.join(found.values())} is no split: left out")
-    return dict(sorted(found.items(), key=lambda item: list(SPLITS).index(item[0])))
+    return found
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name means, in any case."""
+    return SPLITS.get(name.lower())
+
+
+def by_split(where: str, folders: list[str]) -> dict[str, str]:
+    """The folder of each split, train first; others are left out. ``ValueError`` where a split has two."""
+    found: dict[str, str] = {}
+    for split in dict.fromkeys(SPLITS.values()):
+        names = [name for name in folders if split_of(name) == split]
+        if len(names) > 1:
+            raise ValueError(f"{where} has two folders for {split}: {' and '.join(names[:2])}; keep one")
+        if names:
+            found[split] = names[0]
+    return found
 
 
 def listing(folder: str) -> tuple[list[str], list[str]]:

@@ -8,12 +8,15 @@ that is too large for that is read by row group, the smallest part of a parquet 
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
+from dsmixer.data.folder import split_of
 from dsmixer.data.source import Encoded, Source, machine_memory, numbers
 
 NO_LABEL = -1  # Hugging Face's
@@ -26,10 +29,13 @@ def find_files(root: str) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise ValueError(f"{root} is not a folder; expected one with train.parquet and test.parquet")
     found: dict[str, list[Path]] = {}
+    called: dict[str, str] = {}
     for path in sorted(folder.glob("*.parquet")):
         match = FILE_NAME.fullmatch(path.name)
         if match:
-            split = "val" if match["split"] in ("val", "valid", "validation", "dev") else match["split"]
+            split = split_of(match["split"]) or match["split"]
+            if called.setdefault(split, match["split"]) != match["split"]:
+                raise ValueError(f"{root} has two names for {split}: {called[split]} and {match['split']}; keep one")
             found.setdefault(split, []).append(path)
             shards = match["shards"]
             if shards and len(list(folder.glob(f"{match['split']}-*-of-{shards}*.parquet"))) != int(shards):
@@ -52,7 +58,13 @@ class ParquetImages(Encoded):
         self.image_column, self.label_column, names = _features(schema, files[0])
         self.classes = classes if classes is not None else names
         by_name = np.array(numbers(names, self.classes, str(files[0])), dtype=np.int64)
-        labels = _columns(files, self.label_column).to_numpy().astype(np.int64)
+        column = _columns(files, self.label_column)
+        if column.null_count:
+            row = column.is_null().index(True).as_py()
+            raise ValueError(
+                f"{self.name(row)} has no label: it is null, as of {column.null_count:,} rows of the split"
+            )
+        labels = column.to_numpy().astype(np.int64)
         if len(labels) and not 0 <= labels.min() <= labels.max() < len(names):
             wrong = int(labels.min() if labels.min() < 0 else labels.max())
             raise ValueError(f"{files[0]} has label {wrong}, but names only {len(names)} classes")
@@ -68,7 +80,10 @@ class ParquetImages(Encoded):
 
     def read(self, row: int) -> bytes:
         """The cell's bytes."""
-        cell = self.images[row].as_py()
+        try:
+            cell = self.images[row].as_py()
+        except ValueError as error:
+            raise ValueError(f"{self.name(row)}: {error}") from error
         if not cell or not cell["bytes"]:
             raise ValueError(f"{self.name(row)}: no image bytes")
         return cell["bytes"]
@@ -123,7 +138,8 @@ class RowGroups:
         with self.lock:
             if group not in self.kept:
                 number, place = self.places[group]
-                with pq.ParquetFile(self.files[number], memory_map=True) as file:
+                path = self.files[number]
+                with _reading(path), pq.ParquetFile(path, memory_map=True) as file:
                     self.kept[group] = file.read_row_group(place, [self.column], use_threads=False).column(0)
                 if len(self.kept) > self.KEPT:
                     self.kept.popitem(last=False)
@@ -148,7 +164,7 @@ def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
     notes = []
     for split in ("val", "test"):
         if split in files and _unlabelled(files[split]):
-            notes.append(f"{split} has no labels, all are {NO_LABEL}: left out")
+            notes.append(f"{split} has no labels, all are {NO_LABEL} or null: left out")
         elif split in files:
             sources[split] = ParquetImages(files[split], train.classes)
     return sources, [*notes, *_too_large(sources)]
@@ -157,8 +173,8 @@ def open_parquet(root: str) -> tuple[dict[str, Source], list[str]]:
 def _unlabelled(files: list[Path]) -> bool:
     """Whether the labels are kept back, as those of ImageNet-1k's test images are."""
     _, column, _ = _features(_schema(files[0]), files[0])
-    labels = _columns(files, column).to_numpy()
-    return len(labels) > 0 and bool((labels == NO_LABEL).all())
+    labels = _columns(files, column)
+    return len(labels) > 0 and bool((labels.drop_null().to_numpy() == NO_LABEL).all())
 
 
 def _too_large(sources: dict[str, Any]) -> list[str]:
@@ -178,18 +194,29 @@ def _columns(files: list[Path], column: str) -> Any:
     import pyarrow.parquet as pq
 
     # use_threads=False: worker processes are forked from this one, and Arrow's thread pool does not survive that
-    tables = [pq.read_table(path, columns=[column], use_threads=False, memory_map=True) for path in files]
+    tables = []
+    for path in files:
+        with _reading(path):
+            tables.append(pq.read_table(path, columns=[column], use_threads=False, memory_map=True))
     return pa.concat_tables(tables).column(0)
 
 
 def _schema(path: Path) -> Any:
     import pyarrow.parquet as pq
-    from pyarrow.lib import ArrowInvalid
+
+    with _reading(path):
+        return pq.read_schema(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What Arrow cannot read is one sentence with the file's name."""
+    from pyarrow.lib import ArrowException
 
     try:
-        return pq.read_schema(path)
-    except (ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a readable parquet file: {error}") from error
+        yield
+    except (ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a readable parquet file: {' '.join(str(error).split())}") from error
 
 
 def _features(schema: Any, path: Path) -> tuple[str, str, list[str]]:

@@ -69,6 +69,14 @@ def read_file(path: str, name: str) -> bytes:
         raise ValueError(f"{name}: cannot be read ({error.strerror})") from error
 
 
+def read_text(path: Path) -> str:
+    """A whole text file; ``ValueError`` with its name where it cannot be read, or is not UTF-8."""
+    try:
+        return read_file(str(path), str(path)).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
 def too_large(size: int) -> str:
     """The reason why so many bytes are refused."""
     return f"{size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:g} MB; refused unread"

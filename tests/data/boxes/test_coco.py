@@ -100,6 +100,16 @@ def test_layouts_are_found_by_name(tmp_path):
         find_coco(str(tmp_path))
 
 
+def test_splits_go_by_all_their_names(tmp_path):
+    for split in ("Training", "dev", "testing"):
+        write_coco(tmp_path, split, coco())
+    assert {split: folder.name for split, (_, folder) in find_coco(str(tmp_path)).items()} == {
+        "train": "Training",
+        "val": "dev",
+        "test": "testing",
+    }
+
+
 def test_what_is_no_data_set_is_explained(tmp_path):
     with pytest.raises(ValueError, match="is empty; boxes are expected as COCO has them"):
         open_annotations(str(tmp_path))
@@ -123,6 +133,11 @@ DROPPED = [
     (edit(0, bbox=[4, NAN, 16, 20]), findings.DEGENERATE),
     (edit(0, bbox=[64, 6, 16, 20]), findings.OUTSIDE_IMAGE),
     (edit(0, bbox=[4, -30, 16, 20]), findings.OUTSIDE_IMAGE),
+    (edit(0, bbox=[]), findings.NO_BOX),
+    (edit(0, bbox=[4, 6, 16]), findings.NO_BOX),
+    (edit(0, bbox=[4, 6, 16, None]), findings.NO_BOX),
+    (edit(0, bbox=None), findings.NO_BOX),
+    (lambda data: data["annotations"][0].pop("bbox"), findings.NO_BOX),
 ]
 
 

@@ -120,6 +120,12 @@ def test_an_image_without_an_annotation_is_named(folder):
         open_voc(str(folder))
 
 
+def test_a_list_that_is_no_utf8_is_named(folder):
+    (folder / "ImageSets" / "Main" / "train.txt").write_bytes("a\nolé\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"Main/train\.txt is not UTF-8 \(.* at byte 4\); save it as UTF-8$"):
+        find_voc(str(folder))
+
+
 def test_names_that_lead_out_are_refused(folder):
     (folder / "ImageSets" / "Main" / "train.txt").write_text("../../a\n")
     with pytest.raises(ValueError, match=r"\.\./\.\./a in ImageSets/Main leads out of"):

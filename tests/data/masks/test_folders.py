@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from dsmixer.data.bad import BadFiles
+from dsmixer.data.folder import SUFFIXES
 from dsmixer.data.loader import Feed
 from dsmixer.data.masks.batches import MaskedImages
 from dsmixer.data.masks.check import count_pixels
@@ -150,11 +151,26 @@ def test_an_image_without_a_mask_keeps_its_place_and_is_listed_and_other_files_a
         opened(folder)
 
 
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_images_go_by_all_their_suffixes(folder, suffix):
+    (folder / "images/training/one.png").rename(folder / f"images/training/one{suffix}")
+    pairs = find_pairs(folder)["train"]
+    assert [path.stem for path in pairs.images] == [path.stem for path in pairs.masks] == ["one", "two"]
+    assert pairs.alone == []
+
+
+def test_splits_go_by_all_their_names_in_any_case(folder):
+    for part in ("images", "annotations"):
+        (folder / part / "training").rename(folder / part / "Train")
+        (folder / part / "validation").rename(folder / part / "dev")
+    assert list(find_pairs(folder)) == ["train", "val"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda root: (root / "images/training").rename(root / "images/trainieren"), r"holds images/val; expected"),
-        (lambda root: (root / "images/train").mkdir(), "two names of the same split"),
+        (lambda root: (root / "images/train").mkdir(), r"images has two folders for train: train and training; keep"),
         (
             lambda root: (root / "annotations").rename(root / "labels"),
             r"holds images/, labels/, classes.txt; masks are",
@@ -176,6 +192,9 @@ def test_layouts_that_cannot_be_right(folder, change, message):
 def test_class_names_from_beside_the_data(folder):
     with pytest.raises(ValueError, match=r"classes\.txt names the classes .*, but masks\.classes x, y \(2\); .*null"):
         read_classes(folder, ["x", "y"])
+    (folder / "classes.txt").write_bytes("olé\nb\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"classes\.txt is not UTF-8 \(.* at byte 2\)"):
+        read_classes(folder, None)
     (folder / "classes.txt").unlink()
     assert read_classes(folder, ["x", "y"]) == ["x", "y"]
     with pytest.raises(ValueError, match=r"holds none of classes\.txt, classes\.json, objectInfo150\.txt"):

@@ -5,13 +5,22 @@ Format: boxes as (x, y, width, height), masks as polygons or RLE, `iscrowd`; Lin
 
 import json
 import re
+import reprlib
 from pathlib import Path
 from typing import Any
 
-from dsmixer.data.boxes.findings import OBJECT_ID_TWICE, UNKNOWN_CATEGORY, UNKNOWN_CLASS, UNKNOWN_IMAGE, Findings
+from dsmixer.data.boxes.findings import (
+    NO_BOX,
+    OBJECT_ID_TWICE,
+    UNKNOWN_CATEGORY,
+    UNKNOWN_CLASS,
+    UNKNOWN_IMAGE,
+    Findings,
+)
 from dsmixer.data.boxes.source import BoxedImages, Collector
+from dsmixer.data.folder import SPLITS
 
-FILE_NAME = re.compile(r"(instances_)?(?P<folder>(?P<split>train|validation|valid|val|test)(\d{4})?)\.json")
+FILE_NAME = re.compile(rf"(instances_)?(?P<folder>(?P<split>(?i:{'|'.join(SPLITS)}))(\d{{4}})?)\.json")
 
 
 def find_coco(root: str) -> dict[str, tuple[Path, Path]]:
@@ -21,7 +30,7 @@ def find_coco(root: str) -> dict[str, tuple[Path, Path]]:
         match = FILE_NAME.fullmatch(path.name)
         if not match:
             continue
-        split = "val" if match["split"].startswith("val") else match["split"]
+        split = SPLITS[match["split"].lower()]
         if split in found:
             raise ValueError(f"{root} has two files for {split}, {found[split][0].name} and {path.name}; keep one")
         folders = [Path(root) / match["folder"], Path(root) / "images" / match["folder"]]
@@ -81,17 +90,28 @@ def _add_object(collector: Collector, entry: dict[str, Any], names: dict[int, st
         collector.findings.add(UNKNOWN_CATEGORY, f"{name} of category {category}")
     elif names[category] not in collector.classes:
         collector.findings.add(UNKNOWN_CLASS, f"{name} of {names[category]!r}")
+    elif (box := _box(entry.get("bbox"))) is None:
+        file_name = collector.names[collector.rows[image]]
+        collector.findings.add(NO_BOX, f"{name} in {file_name}: {reprlib.repr(entry.get('bbox'))}")
     else:
-        left, top, width, height = map(float, entry["bbox"])
         collector.add_object(
             collector.rows[image],
             collector.classes.index(names[category]),
-            [left, top, left + width, top + height],
+            box,
             crowd=bool(entry.get("iscrowd", 0)),
             area=float(entry["area"]) if "area" in entry else None,
             segmentation=entry.get("segmentation") or None,  # tools that only draw boxes write []
             name=name,
         )
+
+
+def _box(bbox: Any) -> list[float] | None:
+    """Left, top, right, bottom; None where it is not four numbers: some tools that export masks write []."""
+    try:
+        left, top, width, height = map(float, bbox)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return [left, top, left + width, top + height]
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from dsmixer.data.boxes.findings import DEGENERATE, UNKNOWN_CLASS, Findings
 from dsmixer.data.boxes.source import BoxedImages, Collector
 from dsmixer.data.folder import SUFFIXES
+from dsmixer.data.source import read_text
 
 
 def find_voc(root: str) -> dict[str, list[str]]:
@@ -87,7 +88,7 @@ def parse(data: bytes) -> Annotation:
 
 def _names(path: Path) -> list[str]:
     """One a line; a name may have spaces."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     return [line.strip() for line in lines if line.strip()]
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dsmixer.data.source import read_text
+
 
 def class_file(root: str | Path) -> Path | None:
     """Where the names of the classes stand, if anywhere."""
@@ -22,7 +24,7 @@ def read_classes(root: str | Path, given: Sequence[str] | None) -> list[str]:
         raise ValueError(f"{root} holds none of {', '.join(CLASS_FILES)}; write one class name a line, in order")
     if path is not None:
         where = str(path)
-        there = CLASS_FILES[path.name](path.read_text(encoding="utf-8-sig").strip(), where)
+        there = CLASS_FILES[path.name](read_text(path).strip(), where)
         if names and names != there:
             raise ValueError(
                 f"{where} names the classes {_few(there)}, but masks.classes {_few(names)}; "

@@ -12,15 +12,14 @@ import numpy as np
 from PIL import Image
 
 from dsmixer.data.bad import Bad
+from dsmixer.data.folder import SUFFIXES, by_split, listing
 from dsmixer.data.layout import dense_kind, found_in
 from dsmixer.data.masks.classes import read_classes
 from dsmixer.data.masks.files import MaskCoding, read_mask
 from dsmixer.data.source import Encoded, read_file
 from dsmixer.data.splits import Split, Splits, three_parts
 
-SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "dev"), "test": ("test", "testing")}
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
+MASK_SUFFIXES = {".png", ".bmp", ".gif", ".tif", ".tiff"}  # of formats that keep every value
 
 NO_MASK = "has no mask"
 
@@ -39,14 +38,9 @@ def find_pairs(root: str | Path) -> dict[str, Pairs]:
         raise ValueError(
             f"{root} {found_in(str(root))}; masks are expected in annotations/train, of images in images/train"
         )
-    root = Path(root)
-    found = {}
-    for split, names in SPLITS.items():
-        folders = [name for name in names if (root / "images" / name).is_dir()]
-        if len(folders) > 1:
-            raise ValueError(f"{root}/images holds {' and '.join(folders)}, two names of the same split")
-        for name in folders:
-            found[split] = _match(root / "images" / name, root / "annotations" / name)
+    images, masks = Path(root) / "images", Path(root) / "annotations"
+    folders = by_split(str(images), listing(str(images))[0])
+    found = {split: _match(images / name, masks / name) for split, name in folders.items()}
     if "train" not in found or len(found) == 1:
         there = ", ".join(f"images/{split}" for split in found) or "no images/{split}"
         raise ValueError(
@@ -56,14 +50,14 @@ def find_pairs(root: str | Path) -> dict[str, Pairs]:
 
 
 def _match(images: Path, masks: Path) -> Pairs:
-    files, by_stem = _by_stem(images, IMAGE_SUFFIXES), _by_stem(masks, MASK_SUFFIXES)
+    files, by_stem = _by_stem(images, SUFFIXES), _by_stem(masks, MASK_SUFFIXES)
     alone = [path for stem, path in by_stem.items() if stem not in files]
     if not files:
-        raise ValueError(f"{images} holds no image; known are {', '.join(IMAGE_SUFFIXES)}")
+        raise ValueError(f"{images} holds no image; known are {', '.join(sorted(SUFFIXES))}")
     return Pairs(list(files.values()), [by_stem.get(stem) for stem in files], alone)
 
 
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def _by_stem(folder: Path, suffixes: set[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder; expected the layout images/train, annotations/train")
     found: dict[str, Path] = {}
