@@ -1,6 +1,9 @@
 """What `dsmixer pack` leaves behind, and what it refuses; what lies in the shards is in tests/data/test_shards.py."""
 
 import csv
+import errno
+import os
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +52,36 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(here, capsys, monkeypatc
     assert main(["pack", "tree", "out"]) == 1
     assert capsys.readouterr().err == "dsmixer: error: out cannot be written: No space left on device\n"
     assert sorted(here.iterdir()) == before
+
+
+def test_a_link_to_an_empty_folder_is_followed(here):
+    (here / "disk/empty").mkdir(parents=True)
+    (here / "out").symlink_to("disk/empty")
+    assert main(["pack", "tree", "out"]) == 0
+    assert (here / "out").readlink().name == "empty"
+    assert len(open_data("auto", "out")[0]["train"].labels) == 16
+    assert [path.name for path in (here / "disk").iterdir()] == ["empty"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_refused_before_any_image_is_read(here, capsys, monkeypatch):
+    (here / "empty").mkdir()
+    before = sorted(here.rglob("*"))
+
+    def told(*arguments):
+        assert main(["pack", *arguments]) == 2
+        assert sorted(here.rglob("*")) == before
+        return capsys.readouterr().err
+
+    def busy(*_):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr("dsmixer.data.pack._pack", lambda *_: pytest.fail("an image is read"))
+    monkeypatch.chdir(here / "empty")
+    advice = f"give a folder in it, such as {here / 'empty/packed'}\n"
+    assert told("../tree", ".").endswith(f"is the current folder, which cannot be replaced; {advice}")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(Path, "rename", busy)  # as onto a mount point
+    assert told("tree", "empty").endswith(f"cannot be replaced (Device or resource busy); {advice}")
 
 
 MISTAKES = [

@@ -70,16 +70,20 @@ def pack(
 
     Bytes are copied as they are, unless the shorter side is longer than ``resize``. Images are named by their row, and
     lie in a fixed random order, for readers that go through a shard from front to back. All is made in a folder beside
-    ``out`` and appears there at the end, whole; what a kill leaves is cleared away by the next try.
+    ``out`` and appears there at the end, whole; what a kill leaves is cleared away by the next try. ``out`` may be an
+    empty folder or a link to one. ``ValueError``, before anything is read, where that cannot be or a split is empty.
     """
+    if empty := [split for split, source in sources.items() if not len(source.labels)]:
+        raise ValueError(f"{empty[0]} is empty: not one image is listed in it; remove the split, or fill it")
+    out = out.resolve()  # a link stays, and its folder is filled
     making, bad, classes = out.with_name(f"{out.name}.tmp"), list[Bad](), sources["train"].classes
     if odd := [name for name in classes if "\n" in name]:
         raise ValueError(f"the class {odd[0]!r} has a line break in its name, which {CLASSES} cannot hold")
     if making.exists() and any(path.suffix not in (".tar", ".json", ".txt", ".tmp") for path in making.iterdir()):
         raise ValueError(f"{making} is in the way, and not what an earlier try left")
     shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(parents=True)
     try:
+        _make_room(making, out)
         files: dict[str, list[str]] = {}
         for split, source in sources.items():
             writer = Writer(making, split, shard_bytes)
@@ -107,6 +111,22 @@ def pack(
         shutil.rmtree(making, ignore_errors=True)
         raise
     return bad
+
+
+def _make_room(making: Path, out: Path) -> None:
+    """An empty folder that can take the place of ``out`` at the end, which is tried; ``ValueError`` where none can."""
+    if not out.exists():
+        making.mkdir(parents=True)
+        return
+    advice = f"give a folder in it, such as {out / 'packed'}"
+    if out == Path.cwd():
+        raise ValueError(f"{out} is the current folder, which cannot be replaced; {advice}")
+    try:
+        making.mkdir()
+        making.rename(out)  # a mount point refuses
+        making.mkdir()
+    except OSError as error:
+        raise ValueError(f"{out} cannot be replaced ({error.strerror}); {advice}") from error
 
 
 def _pack(source: Source, resize: int | None, row: int) -> Packed:
