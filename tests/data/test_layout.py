@@ -47,6 +47,29 @@ def test_an_archive_of_boxes_unpacked_into_itself_is_named(tmp_path):
         recognize(str(tmp_path / "outer"))
 
 
+@pytest.mark.parametrize("place", ["", "flowers", "flowers/train"])
+def test_an_archive_left_beside_what_was_in_it_is_no_shard(tmp_path, place):
+    class_folders(tmp_path / place, {"ant": 2, "moths": 2})
+    root = str(tmp_path)
+    (tmp_path / "my.targets.json").touch()
+    assert (recognize(root).kind, recognize(root).notes[:-1]) == ("folder", ())
+    (tmp_path / "flowers.tar.gz").touch()
+    assert recognize(root).kind == "folder"
+    assert recognize(root).notes[0] == "flowers.tar.gz beside the folders is an archive: left out"
+    (tmp_path / "flowers.tar").touch()
+    with pytest.raises(ValueError, match=r"holds flowers.tar and \w+; say what to read: --data.name shards or folder"):
+        recognize(root)
+    (tmp_path / "index.json").touch()  # nothing but shards has one
+    assert recognize(root).kind == "shards"
+
+
+def test_an_archive_beside_a_folder_without_images_is_to_be_unpacked(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "train-000000.tar.gz").touch()
+    with pytest.raises(ValueError, match=r"is compressed, .*; unpack it to \.tar"):
+        check_root("auto", str(tmp_path))
+
+
 def test_a_folder_of_notes_beside_the_splits_is_still_no_annotation(tmp_path):
     classes(tmp_path)
     class_folders(tmp_path / "val", {"ant": 1})

@@ -134,6 +134,14 @@ def test_a_failure_leaves_nothing_and_what_a_kill_left_is_cleared_away(root, tmp
     assert not (out / "train-000099.tar").exists()
 
 
+def test_an_empty_split_is_named_before_anything_is_read(tmp_path, folder, write):
+    write(folder / "test.parquet", ["a", "bb"], [])
+    told, before = [], sorted(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"^test is empty: not one image is listed in it"):
+        packed(open_data("auto", str(folder))[0], tmp_path / "packed", advance=told.append)
+    assert (told, sorted(tmp_path.iterdir())) == ([], before)
+
+
 def write_tar(path, members):
     """Members as (name or TarInfo, bytes)."""
     path.parent.mkdir(exist_ok=True, parents=True)
@@ -168,6 +176,14 @@ def test_shards_of_others_by_name_or_by_folder(tmp_path):
         assert sources["val"].labels.tolist() == [1]
         assert sources["train"].read(1) == PNG
     assert pickle.loads(pickle.dumps(sources["train"])).image(1, "RGB").size == (20, 16)
+
+
+def test_a_members_name_may_be_no_unicode(tmp_path):
+    write_tar(tmp_path / "train.tar", [("ol\udce9.png", PNG), ("ol\udce9.cls", b"0"), *SAMPLES])
+    for _ in range(2):  # the second time from the index
+        train = open_data("auto", str(tmp_path))[0]["train"]
+        assert [train.name(row) for row in range(3)] == ["train.tar/a.png", "train.tar/b.png", "train.tar/ol?.png"]
+        assert train.read(2) == PNG
 
 
 def odd(kind, name, target=""):

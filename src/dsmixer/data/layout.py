@@ -6,9 +6,10 @@ from typing import NamedTuple
 from dsmixer.data.boxes.coco import FILE_NAME as COCO
 from dsmixer.data.csvfile import SUFFIXES as CSV
 from dsmixer.data.csvfile import find_csv
-from dsmixer.data.folder import SPLITS, is_image, listing, split_folders
+from dsmixer.data.folder import is_image, listing, split_folders, split_of
 from dsmixer.data.foreign import foreign
 from dsmixer.data.parquet import FILE_NAME
+from dsmixer.data.shards import COMPRESSED, INDEX
 
 EXPECTED = (
     "expected class folders (with or without train/ and val/), train.parquet, tar shards, or a CSV file "
@@ -20,7 +21,7 @@ INSTEAD = {
     "boxes": "set model.head to fasterrcnn, maskrcnn, retinanet or fcos, as --recipe coco_retinanet_1x does",
     "masks": "set model.head to upernet or semantic_fpn, as --recipe ade20k_fpn does",
 }
-PACKED = (".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+PACKED = (".zip", *COMPRESSED, ".7z", ".rar")
 INSIST = "--data.name folder insists on class folders; dsmixer check and pack: --name folder"
 SHOWN = 5  # names in a sentence
 
@@ -44,17 +45,17 @@ def recognize(root: str, depth: int = 3) -> Layout:
     if not os.path.isdir(root):
         raise ValueError(f"{root} {no_folder(root)}; {EXPECTED}")
     folders, files = listing(root)
+    tars, unpacked = _tars(root, folders, files)
     kinds = {
         "parquet": next(filter(FILE_NAME.fullmatch, files), None),
-        "shards": next((name for name in (*files, *_tars_in_splits(root, folders)) if ".tar" in name), None),
+        "shards": next(iter(tars), None),
         "csv": next(map(os.path.basename, find_csv(root)), None),
     }
     found = {kind: name for kind, name in kinds.items() if name}
-    if len(found) > 1 or ("parquet" in found and folders):
+    if len(found) > 1 or ("parquet" in found and folders) or ("shards" in found and unpacked):
         several = [*found.values(), *folders][:2]
-        raise ValueError(
-            f"{root} holds {' and '.join(several)}; say what to read, for instance --data.name {min(found)}"
-        )
+        known = " or ".join([*sorted(found), *(["folder"] if folders else [])])
+        raise ValueError(f"{root} holds {' and '.join(several)}; say what to read: --data.name {known}")
     if not found and (kind := dense_kind(root)):
         raise ValueError(f"{root} {found_in(root)}, from which no classifier learns; {INSTEAD[kind]}")
     if found:
@@ -67,7 +68,9 @@ def recognize(root: str, depth: int = 3) -> Layout:
         raise ValueError(f"{root} holds {there}; {EXPECTED}")
     if told := foreign(root, folders, files):
         raise ValueError(f"{root} {told} ({INSIST})")
-    return _inside(root, folders, depth)
+    inside = _inside(root, folders, depth)
+    archives = [f"{name} beside the folders is an archive: left out" for name in files if name.endswith(COMPRESSED)]
+    return inside._replace(notes=(*archives[:SHOWN], *inside.notes))
 
 
 def dense_kind(root: str) -> str:
@@ -117,7 +120,20 @@ def _inside(root: str, folders: list[str], depth: int) -> Layout:
     return found._replace(notes=(f"found in {inner}", *found.notes)) if found.root == inner else found
 
 
-def _tars_in_splits(root: str, folders: list[str]) -> list[str]:
-    """Tar files in folders called train, val, test."""
-    inner = (os.path.join(root, name) for name in folders if name.lower() in SPLITS)
-    return [name for folder in inner for name in listing(folder)[1] if name.endswith(".tar")]
+def _tars(root: str, folders: list[str], files: list[str]) -> tuple[list[str], bool]:
+    """Tar files, also in folders called train, val, test; and whether images lie unpacked beside them.
+
+    Beside images a compressed one is taken for what they came in. An index says that shards are meant.
+    """
+    inner = [name for folder in folders if split_of(folder) for name in listing(os.path.join(root, folder))[1]]
+    found = [name for name in (*files, *inner) if name.endswith((".tar", *COMPRESSED))]
+    unpacked = bool(found) and INDEX not in files and _images_within(root)
+    return [name for name in found if name.endswith(".tar") or not unpacked], unpacked
+
+
+def _images_within(root: str, depth: int = 3) -> bool:
+    """Whether images lie in a folder in this one, or in one below; the first that is found is enough."""
+    inner = [os.path.join(root, name) for name in listing(root)[0]]
+    return any(
+        any(map(is_image, listing(folder)[1])) or (depth and _images_within(folder, depth - 1)) for folder in inner
+    )

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from dsmixer.data.folder import SPLITS, SUFFIXES, listing
-from dsmixer.data.source import MAX_BYTES, Encoded, Source, numbers
+from dsmixer.data.source import MAX_BYTES, Encoded, Source, numbers, too_large
 
 INDEX, CLASSES, VERSION = "index.json", "classes.txt", 1
+COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 MAX_LABEL = 1 << 20  # bytes of a .cls or .json member
 KEY = re.compile(r"((?:.*/)?[^./][^/.]*)\.([^/]+)")  # webdataset's: a sample's members agree up to the first dot
 Table = dict[str, Any]  # of one shard: file, bytes, and the columns names, offsets, sizes, labels
@@ -33,7 +34,9 @@ class ShardImages(Encoded):
         # packed in a random order, for readers that go through a shard from front to back; here as in the source
         order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
         shard = np.repeat(np.arange(len(tables), dtype=np.int32), [len(table["names"]) for table in tables])
-        self.names: Any = pa.array([names[place] for place in order], pa.large_string())
+        # members are read by offset: names are only said, and bytes that are not UTF-8 become ?
+        said = [names[place].encode(errors="replace") for place in order]
+        self.names: Any = pa.array(said, pa.large_string())
         self.shard, self.labels = shard[order], _column(tables, "labels")[order]
         self.offsets, self.sizes = _column(tables, "offsets")[order], _column(tables, "sizes")[order]
 
@@ -45,9 +48,7 @@ class ShardImages(Encoded):
         """The member's bytes."""
         size, offset = int(self.sizes[row]), int(self.offsets[row])
         if size > MAX_BYTES:
-            raise ValueError(
-                f"{self.name(row)}: {size / 1e6:,.0f} MB, more than {MAX_BYTES / 1e6:g} MB; refused unread"
-            )
+            raise ValueError(f"{self.name(row)}: {too_large(size)}")
         try:
             with open(os.path.join(self.root, self.files[self.shard[row]]), "rb", buffering=0) as file:
                 data = os.pread(file.fileno(), size, offset)
@@ -82,7 +83,7 @@ def find_shards(root: str) -> dict[str, list[str]]:
     inner = {os.path.join(name, file): SPLITS[name.lower()] for name in folders if name.lower() in SPLITS
              for file in listing(os.path.join(root, name))[1]}  # fmt: skip
     for name, split in {**dict.fromkeys(files), **inner}.items():
-        if name.endswith((".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")):
+        if name.endswith(COMPRESSED):
             raise ValueError(
                 f"{os.path.join(root, name)} is compressed, so nothing in it can be found; unpack it to .tar"
             )
