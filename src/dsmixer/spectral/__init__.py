@@ -1,9 +1,7 @@
 """The mathematics of the mixer: tensors in, tensors out. No parameters, no modules; no complex number leaves."""
 
 from dsmixer.spectral.bands import (
-    band_centers,
     band_energies,
-    band_matrix,
     band_powers,
     ring_powers,
     ring_weights,
@@ -15,9 +13,7 @@ from dsmixer.spectral.responses import polynomial_response, response_terms
 __all__ = [
     "Basis",
     "Route",
-    "band_centers",
     "band_energies",
-    "band_matrix",
     "band_powers",
     "dct",
     "dct2",

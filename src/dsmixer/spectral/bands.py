@@ -26,21 +26,6 @@ from dsmixer.spectral.dct import contract
 BAND_WIDTH = 0.35
 
 
-def band_centers(num_bands: int) -> list[float]:
-    """Centre frequency of each band in cycles per token; 0 for the DC band."""
-    _require_bands(num_bands)
-    return [0.0, *(2 ** (-0.5 - (num_bands - j)) for j in range(1, num_bands))]
-
-
-def band_matrix(n: int, num_bands: int, like: Tensor) -> Float[Tensor, "k n"]:
-    """How much of each frequency of a length-``n`` axis belongs to each band; columns add up to one.
-
-    ``like`` gives dtype and device. Raises ValueError for fewer than 2 bands.
-    """
-    _require_bands(num_bands)
-    return _band_matrix(n, like, num_bands)
-
-
 def band_energies(s_BUVC: Float[Tensor, "b u v c"], num_bands: int) -> Float[Tensor, "b k l c"]:
     """Energy Σ s² in each band of height × band of width; over all bands it adds up to the energy of the tokens."""
     _require_bands(num_bands)
