@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from dsmixer.spectral import dct2, idct2, response_terms, synthesis2
-from dsmixer.spectral.constants import CACHE_SIZE, SharedConstants, is_traced
+from dsmixer.spectral.constants import CACHE_SIZE, SharedConstants, constant, is_traced
 from dsmixer.spectral.dct import cosine_matrix
 from dsmixer.spectral.responses import _terms
 
@@ -35,6 +35,13 @@ def test_a_matrix_is_built_once_per_size_dtype_and_device():
     assert cosine_matrix(n, torch.ones((), dtype=torch.float64)) is not first
     assert cosine_matrix(n, torch.ones((), device="meta")).device.type == "meta"
     assert not first.requires_grad
+
+
+def test_blocks_on_two_devices_share_none():
+    shared = SharedConstants()
+    for device in ("cpu", "meta"):
+        assert shared(cosine_matrix, 0, 7, torch.ones((), device=device)).device.type == device
+    assert len(shared.made) == 2
 
 
 def test_the_cache_is_bounded():
@@ -67,6 +74,22 @@ def test_a_matrix_made_inside_a_function_transform_serves_outside():
     assert torch.allclose(inside, 2 * x, atol=1e-4)
     per_image = torch.func.vmap(dct2)(x[None].expand(3, -1, -1, -1, -1))
     assert torch.allclose(per_image[2], dct2(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f, x: torch.func.grad(f)(x),
+        lambda f, x: torch.func.vmap(f)(x),
+        lambda f, x: torch.func.vmap(torch.func.grad(f))(x),
+    ],
+)
+def test_a_matrix_made_inside_a_function_transform_is_a_plain_tensor(transform):
+    get = constant(lambda n, dtype, device: torch.eye(n, dtype=dtype, device=device))
+    x = torch.randn(5, 5)
+    transform(lambda x: (x @ get(5, x)).square().sum(), x)
+    assert get.cache_info().currsize == 1
+    assert torch.equal(copy.deepcopy(get(5, x)), torch.eye(5))
 
 
 def test_other_default_devices_and_fake_tensors_leave_no_trace():

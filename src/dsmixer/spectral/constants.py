@@ -6,6 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 
 # 4 stages × 2 axes × (cosine, bands, terms) are 24 matrices an image size; 56 × 56 takes 12 kB.
 CACHE_SIZE = 512
@@ -47,8 +48,9 @@ def constant(
 
     @functools.lru_cache(maxsize=entries)
     def cached(n: N, dtype: torch.dtype, device: torch.device, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        # A tensor made in inference mode could not be saved for a later backward pass.
-        with torch.inference_mode(False), torch.no_grad():
+        # A tensor made in inference mode could not be saved for a later backward pass; one made inside torch.func's
+        # transforms would outlive them as their wrapper.
+        with torch.inference_mode(False), torch.no_grad(), temporarily_clear_interpreter_stack():
             return build(n, torch.float64, torch.device("cpu"), *args, **kwargs).to(device, dtype)
 
     @functools.wraps(build)
@@ -88,7 +90,7 @@ class SharedConstants(Constants):
     def __call__(self, get: Callable[..., Tensor], axis: int, n: Any, like: Tensor, *args: Any) -> Tensor:
         """The constant of this grid's ``axis``, made at the first call."""
         # The function itself: its name is that of the wrapper while torch.compile traces.
-        key = (get, axis, like.dtype, *args)
+        key = (get, axis, like.dtype, like.device, *args)
         if key not in self.made:
             self.made[key] = get(n, like, *args)
         return self.made[key]
