@@ -5,6 +5,7 @@ import math
 import warnings
 
 import onnxruntime
+import pytest
 import torch
 from torch import nn
 
@@ -60,6 +61,11 @@ def run_onnx(path):
 def test_torch_export_at_unseen_sizes():
     program = torch.export.export(Spectral(), (torch.randn(2, *TRACED, 3),), dynamic_shapes=(dynamic(),))
     assert worst_error(program.module()) < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # deprecated, and works
+def test_torchscript_trace_at_unseen_sizes():
+    assert worst_error(torch.jit.trace(Spectral(), torch.randn(2, *TRACED, 3))) < 1e-5
 
 
 def test_onnx_at_unseen_sizes(tmp_path):

@@ -36,6 +36,6 @@ def polynomial_response(
 @constant
 def _terms(n: int, dtype: torch.dtype, device: torch.device, num_terms: int, basis: Basis) -> Tensor:
     size = tensor_length(n, device)
-    j = torch.arange(num_terms, device=device)[:, None] + (basis == "sine")
+    j = torch.arange(num_terms, device=device)[:, None] + int(basis == "sine")
     angle = (j * torch.arange(n, device=device) % (2 * size)).to(dtype) * math.pi / size.to(dtype)
     return torch.cos(angle) if basis == "cosine" else torch.sin(angle)
