@@ -168,17 +168,27 @@ def test_parameter_groups_cover_the_model(name):
     assert model.no_weight_decay() == set()
 
 
+def kept_for_backward(model, x) -> int:
+    """Backward through ``model``; how many numbers the forward pass kept for it."""
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        loss = model(x).square().sum()
+    loss.backward()
+    return sum(kept)
+
+
 def test_gradient_checkpointing_changes_memory_not_gradients(small):
     small.train()
     x = images(32, 48)
-    gradients = []
+    gradients, kept = [], []
     for enable in (False, True):
         small.set_grad_checkpointing(enable)
         small.zero_grad()
-        small(x).square().sum().backward()
+        kept.append(kept_for_backward(small, x))
         gradients.append([parameter.grad.clone() for parameter in small.parameters()])
     for plain, checkpointed in zip(*gradients, strict=True):
         assert torch.allclose(plain, checkpointed, atol=1e-5)
+    assert kept[1] < kept[0] / 3
 
 
 def test_drop_path_rises_linearly_from_zero():
@@ -213,14 +223,32 @@ def test_mixer_options_reach_every_block():
     assert not {("band_weights", 6), ("exponents", 5)} & lengths
 
 
-def test_fx_tracing_gives_the_same_logits(small):
-    from timm.layers import get_notrace_functions, get_notrace_modules
+def test_initial_weights_do_not_depend_on_what_was_there():
+    """A model built on the meta device and materialised, as timm documents it, has every parameter set."""
+    materialised = timm.create_model(SMALL, device="meta").to_empty(device="cpu")
+    with torch.no_grad():
+        for parameter in materialised.parameters():
+            parameter.fill_(torch.nan)
+    states = []
+    for model in (timm.create_model(SMALL), materialised):
+        torch.manual_seed(0)
+        model.init_weights()
+        states.append(model.state_dict())
+    for name, tensor in states[0].items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
+def test_symbolic_traces_give_the_same_at_every_size(small):
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    tracer = {"leaf_modules": get_notrace_modules(), "autowrap_functions": get_notrace_functions()}
-    extractor = create_feature_extractor(small, ["head.fc", "stages.1"], tracer_kwargs=tracer)
-    x = images(40, 24)
-    assert torch.equal(extractor(x)["head.fc"], small(x))
+    traced = torch.fx.symbolic_trace(small)
+    extractor = create_feature_extractor(small, ["head.fc", "stages.1"])
+    for size in ((40, 24), (33, 65)):
+        x = images(*size)
+        assert torch.equal(traced(x), small(x))
+        features = extractor(x)
+        assert torch.equal(features["head.fc"], small(x))
+        assert torch.equal(features["stages.1"], small.forward_intermediates(x, [1], intermediates_only=True)[0])
 
 
 def test_weights_survive_a_file(small, tmp_path):

@@ -99,6 +99,17 @@ def test_exported_to_onnx_it_is_right_at_sizes_that_were_not_traced(tmp_path):
         assert (actual - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # deprecated, and works
+def test_a_torchscript_trace_is_right_at_sizes_that_were_not_traced():
+    lively = enliven(timm.create_model(SMALL, depths=(1, 1), dims=(16, 32), num_classes=7)).eval()
+    traced = torch.jit.trace(lively, images(32, 48), check_trace=False)
+    with torch.no_grad():
+        for batch, size in ((2, (96, 128)), (3, (100, 75)), (1, (1, 1))):
+            x = images(*size, batch=batch)
+            expected = lively(x)
+            assert (traced(x) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
 def test_deep_and_wide_models_start_sane():
     """Logits of an untrained model are finite and of moderate size at its usual resolution."""
     model = timm.create_model("dsm_atto").eval()

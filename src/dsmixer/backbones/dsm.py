@@ -20,17 +20,23 @@ from dsmixer.backbones.pretrained import pretrained_cfg, read_packaged, tag_of
 from dsmixer.backbones.timm_private import feature_take_indices
 from dsmixer.layers.block import SpectrumBlock
 from dsmixer.layers.embed import Downsample, Stem
-from dsmixer.layers.weights import DynamicGains, StaticResponse
 from dsmixer.spectral.constants import SharedConstants
 
 __all__ = ["DynamicSpectrumMixer"]  # register_model adds the variants
 
 
-# Leaves for torch.fx, whose symbols have no size: checks and transforms depend on it.
-register_notrace_module(Stem)
+register_notrace_module(Stem)  # a leaf where timm traces, so that its checks of images stay
 
 
-@register_notrace_module
+@torch.fx.wrap  # a leaf of every symbolic trace: transforms depend on the size, which its symbols do not have
+def run_blocks(blocks: nn.Sequential, x_BHWC: Tensor, checkpointed: bool) -> Tensor:
+    """One block after another on one token grid, whose constants they share."""
+    constants = SharedConstants()
+    for block in blocks:
+        x_BHWC = checkpoint(block, x_BHWC, constants, use_reentrant=False) if checkpointed else block(x_BHWC, constants)
+    return x_BHWC
+
+
 class Stage(nn.Module):
     """Optional downsampling, then blocks on one token grid; features NCHW in and out, channels last in memory."""
 
@@ -43,12 +49,7 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features of this stage's width and grid."""
         x_BHWC = self.downsample(x).permute(0, 2, 3, 1)
-        constants = SharedConstants()
-        for block in self.blocks:
-            if self.grad_checkpointing and self.training:
-                x_BHWC = checkpoint(block, x_BHWC, constants, use_reentrant=False)
-            else:
-                x_BHWC = block(x_BHWC, constants)
+        x_BHWC = run_blocks(self.blocks, x_BHWC, self.grad_checkpointing and self.training)
         return x_BHWC.permute(0, 3, 1, 2)
 
 
@@ -115,7 +116,10 @@ class DynamicSpectrumMixer(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Truncated normal projections of std 1/√(3·fan-in), zero biases; then the modules that know better."""
+        """Truncated normal projections of std 1/√(3·fan-in), zero biases; every other module as it starts.
+
+        Sets every parameter, so after ``to_empty()`` too.
+        """
         self.apply(_init_weights)
 
     @torch.jit.ignore
@@ -211,13 +215,13 @@ def _stage_strides(stem_stride: int, output_stride: int, num_stages: int) -> lis
     return [None, *(2 if reduction <= output_stride else 1 for reduction in reductions[1:])]
 
 
-def _init_weights(module: nn.Module) -> None:
+def _init_weights(module: Any) -> None:
     if isinstance(module, nn.Linear | nn.Conv2d):
         # The usual constant 0.02 is this at a fan-in of 833; in narrow layers it would all but switch the mixers off.
         trunc_normal_(module.weight, std=(3 * module.weight[0].numel()) ** -0.5)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, StaticResponse | DynamicGains):
+    elif hasattr(module, "reset_parameters"):
         module.reset_parameters()
 
 
