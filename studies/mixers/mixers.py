@@ -62,8 +62,10 @@ DYNAMIC = {
     "dsm-context": dsm(gains="context"),
     "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),
-    "dsm-generated": dsm(gains="generated 4"),
-    "dsm-generated-shuffled": dsm(gains="generated 4", content="other"),
+    "dsm-generated": dsm(gains="generated 4 0"),
+    "dsm-generated-shuffled": dsm(gains="generated 4 0", content="other"),
+    "dsm-generated-emphasis": dsm(gains="generated 4 0.2"),
+    "dsm-generated-emphasis-shuffled": dsm(gains="generated 4 0.2", content="other"),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {

@@ -45,7 +45,7 @@ def exchanged(
     Args:
         mixer: what is changed.
         side: of the token grid; a response per bin alone needs it.
-        gains: of values and gate, see `studies.mixers.gains`; or "generated N", see `Generated`, of N hidden channels.
+        gains: of values and gate, see `studies.mixers.gains`; or "generated N O", see `Generated`: hidden channels, octave.
         content: which image of the batch they are made from.
         response: the static one, see `RESPONSES`.
         values: synthesised by cosines and sines in four groups of channels, or all four in every channel.
@@ -69,7 +69,8 @@ def exchanged(
     if gate in GATES:
         mixer.gate = GATES[gate](mixer.gate)
     if gains.startswith("generated"):
-        return Generated(mixer, of_other=content == "other", hidden_dim=int(gains.split()[1]))
+        hidden_dim, octave = gains.split()[1:]
+        return Generated(mixer, of_other=content == "other", hidden_dim=int(hidden_dim), octave=float(octave))
     if not norm:
         mixer.norm = nn.Identity()
     return Ungated(mixer) if gate == "none" else mixer
@@ -168,22 +169,26 @@ class Generated(nn.Module):
         gains = exp(Linear(GELU(Linear([means, log ring powers])))),  a gain per filter, ring and group of channels
 
     It reads the mixer's input, its means channel by channel and its powers group by group, so that a gain may depend on
-    everything that the image holds. It starts at 1.
+    everything that the image holds. It starts at 1, or as a static emphasis of the rings by so much an octave.
     """
 
-    def __init__(self, of: SpectrumMixer, *, of_other: bool, num_groups: int = 8, hidden_dim: int = 4) -> None:
+    def __init__(
+        self, of: SpectrumMixer, *, of_other: bool, num_groups: int = 8, hidden_dim: int = 4, octave: float = 0.0
+    ) -> None:
         super().__init__()
         dim = of.out_proj.in_features
-        self.of, self.of_other, self.num_groups = of, of_other, num_groups
+        self.of, self.of_other, self.num_groups, self.octave = of, of_other, num_groups, octave
         for one in (of.values, of.gate):
             one.weights.gains = nn.Identity()  # `forward` multiplies by its own
         self.hidden = nn.Linear(dim + NUM_BANDS * num_groups, hidden_dim)
         self.to_gains = nn.Linear(hidden_dim, 2 * NUM_BANDS * num_groups)
 
     def reset_parameters(self) -> None:
-        """Every gain is 1."""
+        """The same gains for all images."""
         nn.init.zeros_(self.to_gains.weight)
-        nn.init.zeros_(self.to_gains.bias)
+        with torch.no_grad():
+            start = self.octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])  # no change of the mean
+            self.to_gains.bias.copy_(start.repeat_interleave(2 * self.num_groups))
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
