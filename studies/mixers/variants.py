@@ -45,7 +45,7 @@ def exchanged(
     Args:
         mixer: what is changed.
         side: of the token grid; a response per bin alone needs it.
-        gains: of values and gate, see `studies.mixers.gains`; or "generated N O", see `Generated`: hidden channels, octave.
+        gains: of values and gate, see `studies.mixers.gains`; or "generated N O", see `Generated`: hidden, octave.
         content: which image of the batch they are made from.
         response: the static one, see `RESPONSES`.
         values: synthesised by cosines and sines in four groups of channels, or all four in every channel.
