@@ -1,5 +1,6 @@
 """A trained model in three lines of Python, and one sentence for everything that is none."""
 
+import io
 import json
 import weakref
 
@@ -56,6 +57,9 @@ def test_one_that_cannot_be_read_is_named_and_the_others_are_done(weights, digit
     assert found[1].to_dict() == {"image": str(tmp_path / "bad.jpg"), "error": found[1].error}
     with pytest.raises(ValueError, match=r"bad\.jpg: not an image \(2 bytes"):
         model.predict(images)
+    half = Image.open(io.BytesIO(good.read_bytes()[:-30]))
+    found = list(model.stream([good, half, Image.new("L", (0, 10)), good]))
+    assert [bool(prediction.error) for prediction in found] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("options", [{"top_k": 0}, {"batch_size": 0}, {"workers": 0}])

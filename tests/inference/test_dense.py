@@ -1,5 +1,6 @@
 """Segmenters and detectors answer at the image's own size, draw what they say, and survive bad files."""
 
+import io
 import json
 
 import numpy as np
@@ -83,6 +84,14 @@ def test_an_image_too_large_for_memory_is_reported_and_costs_no_other(weights, p
     model.network.forward = forward
     small, large = model.stream([photos / "b/two.jpg", photos / "b/one.png"])
     assert (small.error, large.error) == (None, "the network fails at 97x33 pixels: memory is out")
+
+
+@pytest.mark.parametrize("head", ["semantic_fpn", "fcos"], indirect=True)
+def test_an_image_that_pillow_cannot_read_or_that_is_empty_costs_no_other(weights, photos):
+    """Pillow has seen no more than the header."""
+    half = Image.open(io.BytesIO((photos / "a/one.png").read_bytes()[:5000]))
+    found = list(dsmixer.load(weights).stream([photos / "b/two.jpg", half, Image.new("RGB", (0, 10)), photos / "a"]))
+    assert [bool(answer.error) for answer in found] == [False, True, True, False]
 
 
 @pytest.mark.parametrize("kind", OBJECTS)

@@ -4,14 +4,16 @@ import errno
 import io
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dsmixer.data.ahead import ahead
 from dsmixer.inference import inputs
-from dsmixer.inference.inputs import Input, expand, from_stream, image_of
+from dsmixer.inference.inputs import Input, expand, from_stream, image_of, in_ascii
 
 
 def names(*items):
@@ -98,10 +100,28 @@ def test_pixels_and_bytes():
     turned.save(file, "JPEG", exif=exif)
     assert image_of(Input("it", file.getvalue()), "L").size == (4, 8)
     assert image_of(Input("it", Image.open(io.BytesIO(file.getvalue()))), "L").size == (4, 8)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_damaged_image_that_pillow_has_not_read_yet(mode):
     noise = io.BytesIO()
-    Image.effect_noise((64, 64), 50).save(noise, "JPEG")
+    Image.effect_noise((64, 64), 50).convert(mode).save(noise, "JPEG")
     half = Image.open(io.BytesIO(noise.getvalue()[:1500]))
-    assert "damaged image" in errors(half)[0]
+    for message in errors(half, half):
+        assert message.startswith("damaged image: ")
+
+
+def test_one_image_that_pillow_has_not_read_yet_for_several_threads():
+    class Slow(io.BytesIO):
+        def read(self, *size):
+            time.sleep(1e-3)
+            return super().read(*size)
+
+    file, pixels = io.BytesIO(), Image.effect_noise((300, 300), 50)
+    pixels.save(file, "PNG")
+    image = Image.open(Slow(file.getvalue()))
+    for found in ahead(lambda given: image_of(given, "L"), [Input("it", image)] * 8, 4, 8):
+        assert np.array_equal(np.asarray(found), np.asarray(pixels))
 
 
 @pytest.mark.parametrize(
@@ -110,6 +130,8 @@ def test_pixels_and_bytes():
         (np.zeros((4, 4, 3)), r"array \(4, 4, 3\) of float64; expected \(H, W\) or \(H, W, 3\) of uint8"),
         (np.zeros((4, 4, 4), np.uint8), r"array \(4, 4, 4\) of uint8"),
         (np.zeros((0, 4), np.uint8), r"array \(0, 4\)"),
+        (Image.new("RGB", (0, 10)), r"^empty: 0x10 pixels$"),
+        (Image.new("L", (10, 0)), r"^empty: 10x0 pixels$"),
         (7, "int is no image; expected a path, a URL"),
     ],
 )
@@ -132,7 +154,7 @@ def test_standard_input_is_paths_or_an_image():
 
 @pytest.fixture
 def server(monkeypatch):
-    """Serves one picture at /a.png; /file leads to a local file, /long never ends."""
+    """Serves one picture at /a.png and /äö.png; /file leads to a local file, /long never ends."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     file = io.BytesIO()
@@ -140,7 +162,7 @@ def server(monkeypatch):
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            known = {"/a.png": 200, "/file": 302, "/ftp": 302, "/long": 200}
+            known = {"/a.png": 200, "/%C3%A4%C3%B6%20.png?%C3%BC=1": 200, "/file": 302, "/ftp": 302, "/long": 200}
             self.send_response(known.get(self.path, 404))
             if known.get(self.path) == 302:
                 self.send_header("Location", "file:///etc/hostname" if self.path == "/file" else "ftp://127.0.0.1/x")
@@ -159,6 +181,9 @@ def server(monkeypatch):
 
 def test_addresses(server, monkeypatch):
     assert image_of(next(expand([f"{server}/a.png"])), "RGB").size == (5, 3)
+    for same in ("äö .png?ü=1", "%C3%A4%C3%B6%20.png?%C3%BC=1"):
+        assert image_of(next(expand([f"{server}/{same}"])), "RGB").size == (5, 3)
+    assert in_ascii("http://bücher.example:80/ü?a=b&c=%20#d") == "http://xn--bcher-kva.example:80/%C3%BC?a=b&c=%20#d"
     assert errors(f"{server}/gone.png") == ["the server answers 404 Not Found"]
     assert "file:///etc/hostname" in errors(f"{server}/file")[0]
     assert "unknown url type: ftp" in errors(f"{server}/ftp")[0]
@@ -176,3 +201,19 @@ def test_without_a_network_one_sentence_says_so(monkeypatch):
     assert message.endswith("is there a network?")
     assert errors("ftp://example.org/a.png") == ["ftp addresses are not fetched, only http and https"]
     assert errors("http://[bad/a.png") == ["Invalid IPv6 URL"]
+
+
+def test_nobody_waits_for_what_is_no_longer_wanted():
+    """What is being done may be a download that takes minutes."""
+    begun, enough = threading.Event(), threading.Event()
+
+    def work(item):
+        if item == "slow":
+            begun.set()
+        (enough if item == "slow" else begun).wait(20)
+
+    seen, begin = ahead(work, ["quick", "slow"], 2, 2), time.monotonic()
+    next(seen)
+    seen.close()
+    assert time.monotonic() - begin < 10
+    enough.set()

@@ -4,6 +4,9 @@ import csv
 import io
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -103,6 +106,48 @@ def test_standard_output_takes_a_name_that_its_encoding_lacks(here, weights, mon
     assert main(["predict", "a.png", odd, "a.png", f"--weights={weights}", "--format=csv", "--top-k=1"]) == 0
     lines = out.buffer.getvalue().decode(encoding).splitlines()
     assert [line.partition(",")[0] for line in lines] == ["image", "a.png", shown, "a.png"]
+
+
+def test_without_standard_output_lines_need_a_file(here, weights, capsys, monkeypatch):
+    asked = ["predict", "a.png", f"--weights={weights}"]
+    monkeypatch.setattr(sys, "stdout", None)  # as Python has it where the shell closed it, by >&-
+    assert main(asked) == 2
+    assert capsys.readouterr().err == "dsmixer: error: standard output is closed; say where the lines go: --out FILE\n"
+    assert main([*asked, "--out=../o.jsonl"]) == 0
+
+
+STOPPED = """
+import signal, sys
+from dsmixer import cli
+from dsmixer.cli import predict
+from dsmixer.data.ahead import ahead
+from dsmixer.inference.inputs import fetch
+
+def without_a_network(addresses):
+    print("what was said before")
+    list(ahead(fetch, addresses, 1, 1))
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+predict.main = without_a_network
+sys.exit(cli.main())
+"""
+
+
+def test_ctrl_c_does_not_wait_for_a_slow_address():
+    """The server takes the question and does not answer, for which ``fetch`` has 20 seconds."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        command = [sys.executable, "-c", STOPPED, "predict", f"http://127.0.0.1:{server.getsockname()[1]}/"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        server.settimeout(60)
+        with subprocess.Popen(command, text=True, env=environment, **pipes) as asked, server.accept()[0] as slow:
+            try:
+                slow.recv(1)
+                asked.send_signal(signal.SIGINT)
+                said = asked.communicate(timeout=10)
+            finally:
+                asked.kill()
+    assert (asked.returncode, *said) == (130, "what was said before\n", "stopped\n")
 
 
 @pytest.mark.parametrize(

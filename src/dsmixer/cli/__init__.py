@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NoReturn
 
 VERBS = {
@@ -54,7 +55,10 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         hint = did_you_mean(verb, VERBS) or f"there are {', '.join(VERBS)}"
         return complain(f"unknown command {verb!r}; {hint} (dsmixer --help)")
-    return _run(verb, arguments[1:])
+    code = _run(verb, arguments[1:])
+    if argv is None and verb == "predict" and code:
+        _leave(code)
+    return code
 
 
 def _run(verb: str, arguments: list[str]) -> int:
@@ -68,6 +72,13 @@ def _run(verb: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process as it is: Python's own exit waits for threads, and those of a slow address for minutes."""
+    with suppress(OSError):
+        print(end="", flush=True)
+    os._exit(code)
 
 
 def did_you_mean(word: str, words: Iterable[str], count: int = 1) -> str:

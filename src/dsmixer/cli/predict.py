@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> int:
     if len(asked.images) == 1 and (name := asked.images[0]).lower().endswith(".txt"):
         raise ValueError(f"{name} is no image; if it names images, one a line: dsmixer predict - < {name}")
     head = read_about(find(asked.weights)).head  # a mistake here is answered before torch is imported
+    if sys.stdout is None and not asked.out:
+        raise ValueError("standard output is closed; say where the lines go: --out FILE")
     wanted = _wanted(asked)
     check_kind(head, settings, wanted)
     try:

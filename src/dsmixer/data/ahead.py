@@ -10,7 +10,10 @@ Result = TypeVar("Result")
 
 
 def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int, window: int) -> Iterator[Result]:
-    """``map`` in order, by threads, with at most ``window`` items begun and not yet taken."""
+    """``map`` in order, by threads, with at most ``window`` items begun and not yet taken.
+
+    Whoever takes no more, or fails, does not wait for what is being done, which may be a slow download.
+    """
     pool, pending = ThreadPoolExecutor(workers, "decode"), deque[Future[Result]]()
     try:
         for item in items:
@@ -19,5 +22,7 @@ def ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: in
             pending.append(pool.submit(function, item))
         while pending:
             yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()

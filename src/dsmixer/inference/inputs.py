@@ -2,6 +2,8 @@
 
 import os
 import re
+import string
+import threading
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -10,6 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from PIL import Image
@@ -19,6 +22,9 @@ from dsmixer.data.folder import is_image
 from dsmixer.data.source import MAX_BYTES, read_file
 
 TIMEOUT, DEADLINE = 20, 120  # seconds: for an answer, and for a whole image
+# Pillow reads pixels and EXIF when they are first asked for, which two threads may not do with one image at once: each
+# image has always the same of these locks; a prime number of them, for addresses are multiples of 16
+_LOOKING = [threading.Lock() for _ in range(61)]
 
 
 class Input(NamedTuple):
@@ -51,10 +57,7 @@ def image_of(given: Input, mode: str) -> Image.Image:
     if isinstance(content, np.ndarray):
         content = _from_array(content)
     if isinstance(content, Image.Image):
-        try:
-            return upright(content, mode)
-        except Exception as error:  # Pillow reads the pixels only now, and a damaged file may raise anything
-            raise ValueError(f"damaged image: {error}") from error
+        return _from_image(content, mode)
     if isinstance(content, str):
         content = fetch(content)
     try:
@@ -90,7 +93,7 @@ def fetch(address: str) -> bytes:
         opener.add_handler(handler())
     data, begin = bytearray(), time.monotonic()
     try:
-        request = urllib.request.Request(address, headers={"User-Agent": "dsmixer"})
+        request = urllib.request.Request(in_ascii(address), headers={"User-Agent": "dsmixer"})
         with opener.open(request, timeout=TIMEOUT) as answer:
             while part := answer.read1(1 << 16):
                 data += part
@@ -103,6 +106,12 @@ def fetch(address: str) -> bytes:
     except (OSError, HTTPException) as error:
         raise ValueError(f"cannot be fetched ({getattr(error, 'reason', error)}); is there a network?") from error
     return bytes(data)
+
+
+def in_ascii(address: str) -> str:
+    """An address as it is sent: the host in IDNA, the rest percent-encoded but for what is so already."""
+    parts = urlsplit(address)
+    return quote(parts._replace(netloc=parts.netloc.encode("idna").decode()).geturl(), safe=string.punctuation)
 
 
 def _named(name: str) -> Iterator[Input]:
@@ -147,6 +156,17 @@ def _some(found: Iterator[Input], otherwise: Input) -> Iterator[Input]:
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES / 1e6:g} MB")
+
+
+def _from_image(image: Image.Image, mode: str) -> Image.Image:
+    if not (image.width and image.height):
+        raise ValueError(f"empty: {image.width}x{image.height} pixels")
+    try:
+        with _LOOKING[id(image) % len(_LOOKING)]:
+            image.load()  # here, not where nobody expects that a damaged file may raise anything
+            return upright(image, mode)
+    except Exception as error:
+        raise ValueError(f"damaged image: {error}") from error
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
