@@ -11,6 +11,7 @@ import dsmixer
 from dsmixer.cli import main
 from dsmixer.data.bad import DataError
 from dsmixer.data.splits import open_splits
+from dsmixer.inference.origin import allows_outside, held_back
 
 from ..data.crafted import class_folders
 from ..engine.shrunken import SHRUNK, train
@@ -64,6 +65,16 @@ def test_from_python_a_split_is_carved_as_the_run_did_it(run, tmp_path):
     assert beside.evaluate("digits", split="val")["images"] == 719
     (tmp_path / "config.yaml").unlink()
     assert alone.evaluate("digits", split="val")["images"] == 143
+
+
+@pytest.mark.parametrize("content", ["data: /some/path", "data: {}\ntrainer: {}", "- data", "a: !include b", "", "\0"])
+def test_another_programs_configuration_is_not_taken_for_the_runs(weights, tmp_path, capsys, content):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(weights.read_bytes())
+    (tmp_path / "config.yaml").write_text(content)
+    assert (held_back(path), allows_outside(path)) == (0.1, False)
+    assert main(["evaluate", str(path)]) == 2
+    assert "does not say which images: give --data.root FOLDER or --data.name digits" in capsys.readouterr().err
 
 
 def test_a_run_that_may_look_outside_is_evaluated_there_too(tmp_path, capsys):

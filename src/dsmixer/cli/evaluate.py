@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from dsmixer.cli import Parser, complain, did_you_mean
 from dsmixer.cli.evaluation import show_classes, show_objects, show_pixels
-from dsmixer.cli.options import read_yaml, resolve
+from dsmixer.cli.options import resolve
 from dsmixer.cli.progress import bar
 from dsmixer.cli.settings import add_settings, read_settings, refuse_idle
 from dsmixer.config import FIND_OBJECTS, LABEL_PIXELS, MASK_CODING, READS, Config, EvaluateConfig, ViewsConfig
 from dsmixer.engine.folder import check_place, claim, give_back, new_folder
+from dsmixer.inference.origin import run_config
 from dsmixer.weights import About, find, read_about
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ def _config(weights: Path, about: About, rest: list[str]) -> Config:
         if argument.startswith("--") and key not in known:
             hint = did_you_mean(key, [*known, *_parser().options]) or f"of the data there are {', '.join(known)}"
             raise ValueError(f"{key} is no option of dsmixer evaluate; {hint}")
-    path = weights.parent / "config.yaml"
-    of_run = read_yaml(path.read_text(), str(path)) if path.is_file() else {}
+    of_run = run_config(weights)
     elsewhere = bool({argument.partition("=")[0] for argument in rest} & {"--data.root", "--data.name"})
     if not of_run.get("data") and not elsewhere:
         digits = "" if about.head else " or --data.name digits"

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from dsmixer.config import DataConfig, InferenceConfig, PredictConfig
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import autocast
-from dsmixer.inference.loaded import Loaded, allows_outside, held_back, inputs
+from dsmixer.inference.loaded import Loaded, inputs
+from dsmixer.inference.origin import allows_outside, held_back
 from dsmixer.inference.stream import Prediction, predict_stream
 from dsmixer.weights import About
 

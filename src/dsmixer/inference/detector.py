@@ -15,7 +15,8 @@ from dsmixer.data.boxes.source import TOO_THIN_TEXT, is_too_thin
 from dsmixer.data.boxes.transforms import to_tensor
 from dsmixer.engine.hardware import autocast
 from dsmixer.heads.detectors import KINDS
-from dsmixer.inference.loaded import Loaded, failure, held_back, opened
+from dsmixer.inference.loaded import Loaded, failure, opened
+from dsmixer.inference.origin import held_back
 from dsmixer.tasks.found import Found, from_output, to_records
 
 

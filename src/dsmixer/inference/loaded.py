@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from dsmixer.config import DataConfig
 from dsmixer.data.ahead import ahead
 from dsmixer.inference.inputs import Input, expand, image_of
 from dsmixer.weights import About
@@ -59,25 +58,6 @@ class Loaded(Generic[Answer]):
 
     # each kind has options of its own: to be called as `stream(images, **options)`
     stream: Callable[..., Iterator[Answer]]
-
-
-def held_back(weights: Path) -> float:
-    """The share of train that the run of these weights held back where its data had no split for it."""
-    return _of_run(weights, "val_fraction")
-
-
-def allows_outside(weights: Path) -> bool:
-    """Whether a CSV file could name images outside its folder in the run of these weights."""
-    return _of_run(weights, "allow_outside")
-
-
-def _of_run(weights: Path, name: str) -> Any:
-    """A value of the section data in the run's configuration beside the weights; the default where there is none."""
-    import yaml
-
-    path = weights.parent / "config.yaml"
-    content = yaml.safe_load(path.read_text()) if path.is_file() else {}
-    return content.get("data", {}).get(name, getattr(DataConfig, name))
 
 
 def inputs(images: Any) -> Iterator[Input]:

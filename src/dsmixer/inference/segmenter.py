@@ -13,7 +13,8 @@ from torch import Tensor
 from dsmixer.config import MasksConfig, PredictConfig
 from dsmixer.data.transforms import Transform
 from dsmixer.engine.hardware import autocast
-from dsmixer.inference.loaded import Loaded, failure, held_back, opened
+from dsmixer.inference.loaded import Loaded, failure, opened
+from dsmixer.inference.origin import held_back
 from dsmixer.tasks.views import Views, look
 
 
