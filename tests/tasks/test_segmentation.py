@@ -17,7 +17,7 @@ from dsmixer.heads import Segmenter
 from dsmixer.tasks.mask_pictures import class_colors, mistakes, overlay
 from dsmixer.tasks.pixel_losses import PixelLoss
 from dsmixer.tasks.segmentation import Segmentation, unpadded
-from dsmixer.tasks.views import WHOLE
+from dsmixer.tasks.views import Views
 from tests import camvid
 
 CLASSES = ["sky", "road", "car"]
@@ -25,7 +25,7 @@ PLAIN = PixelLoss(class_weights=None, hard_below=0.0, hard_share=0.0, dice=0.0)
 
 
 def make(classes=CLASSES, **options):
-    settings = {"criterion": PLAIN, "auxiliary_weight": 0.4, "views": WHOLE}
+    settings = {"criterion": PLAIN, "auxiliary_weight": 0.4, "views": Views()}
     return Segmentation(classes, **{**settings, "picture": lambda _: Image.new("RGB", (12, 8), "gray"), **options})
 
 

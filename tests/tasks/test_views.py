@@ -1,14 +1,12 @@
 """Ways to look at an image agree where they must."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dsmixer.tasks.views import WHOLE, Views, look
+from dsmixer.tasks.views import Views, look
 
 IMAGES = torch.randn(2, 3, 13, 22, generator=torch.Generator().manual_seed(0))
 
@@ -38,13 +36,13 @@ def wide():
 
 @torch.inference_mode()
 def test_whole_is_the_models_own_answer(wide):
-    assert torch.equal(look(wide, IMAGES, WHOLE), wide(IMAGES))
+    assert torch.equal(look(wide, IMAGES, Views()), wide(IMAGES))
 
 
 @pytest.mark.parametrize("window", [22, 30])
 @torch.inference_mode()
 def test_one_window_that_covers_the_image_is_the_whole(wide, window):
-    assert torch.equal(look(wide, IMAGES, replace(WHOLE, window=window, stride=5)), wide(IMAGES))
+    assert torch.equal(look(wide, IMAGES, Views(window=window, stride=5)), wide(IMAGES))
 
 
 @given(st.integers(1, 30), st.data(), st.booleans())
@@ -71,8 +69,8 @@ def test_scales_change_nothing_where_the_image_does_not_change():
 
 @torch.inference_mode()
 def test_windows_overlap_by_a_third_unless_a_stride_is_given():
-    assert replace(WHOLE, window=32).stride == 21
-    assert replace(WHOLE, window=1).stride == 1
+    assert Views(window=32).stride == 21
+    assert Views(window=1).stride == 1
 
 
 def test_overlaps_are_the_mean_of_what_each_window_says():
@@ -82,7 +80,7 @@ def test_overlaps_are_the_mean_of_what_each_window_says():
             return torch.arange(images.shape[3]).float().expand(images.shape[0], 1, images.shape[2], -1)
 
     # windows of columns 0 to 3, 2 to 5, and, moved back to the border, 3 to 6
-    got = look(Place(), torch.zeros(1, 3, 2, 7), replace(WHOLE, window=4, stride=2))[0, 0, 0]
+    got = look(Place(), torch.zeros(1, 3, 2, 7), Views(window=4, stride=2))[0, 0, 0]
     assert got.tolist() == pytest.approx([0, 1, (2 + 0) / 2, (3 + 1 + 0) / 3, (2 + 1) / 2, (3 + 2) / 2, 3])
 
 
@@ -90,7 +88,7 @@ def test_overlaps_are_the_mean_of_what_each_window_says():
 def test_several_views_are_the_mean_probability(wide):
     alone = wide(IMAGES).softmax(1)
     mirrored = wide(IMAGES.flip(3)).flip(3).softmax(1)
-    got = look(wide, IMAGES, replace(WHOLE, flip=True))
+    got = look(wide, IMAGES, Views(flip=True))
     torch.testing.assert_close(got.softmax(1), (alone + mirrored) / 2)
     assert not torch.allclose(alone, mirrored, atol=1e-3)
 
@@ -103,7 +101,7 @@ def test_the_model_sees_the_size_that_was_asked_for():
         seen.append(tuple(images.shape[2:]))
         return images[:, :2, ::2, ::2]  # half the size, as a head may answer
 
-    got = look(model, IMAGES, replace(WHOLE, short_side=26, scales=(1.0, 0.5)))
+    got = look(model, IMAGES, Views(short_side=26, scales=(1.0, 0.5)))
     assert seen == [(26, 44), (13, 22)]
     assert got.shape == (2, 2, 13, 22)
 
@@ -111,7 +109,7 @@ def test_the_model_sees_the_size_that_was_asked_for():
 @torch.inference_mode()
 def test_a_certain_answer_stays_finite():
     logits = torch.tensor([1e4, -1e4]).view(1, 2, 1, 1)
-    got = look(lambda images: logits.expand(1, 2, *images.shape[2:]), IMAGES[:1], replace(WHOLE, flip=True))
+    got = look(lambda images: logits.expand(1, 2, *images.shape[2:]), IMAGES[:1], Views(flip=True))
     assert got.isfinite().all()
 
 
@@ -122,4 +120,4 @@ def test_a_certain_answer_stays_finite():
 )  # fmt: skip
 def test_views_of_nothing_or_with_gaps_are_refused(wrong):
     with pytest.raises(ValueError, match=r"window is|scales are|short_side is"):
-        replace(WHOLE, **wrong)
+        Views(**wrong)

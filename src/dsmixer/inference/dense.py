@@ -1,4 +1,4 @@
-"""What judging segmenters and judging detectors have in common."""
+"""What judging classifiers, segmenters and detectors has in common."""
 
 import math
 import time
@@ -16,7 +16,8 @@ ABSENT = -2  # a class of the data that the weights do not know
 
 def places(theirs: Sequence[str], classes: Sequence[str]) -> list[int]:
     """Of each class of the data its place among the weights' classes, matched by name, or ``ABSENT``."""
-    return [classes.index(name) if name in classes else ABSENT for name in theirs]
+    known = {name: place for place, name in enumerate(classes)}
+    return [known.get(name, ABSENT) for name in theirs]
 
 
 def require_known(label: int, theirs: Sequence[str], classes: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from dsmixer.data.loader import Feed, Images, in_order
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import describe
+from dsmixer.inference.dense import places, require_known
 from dsmixer.tasks.evaluation import Evaluation, wilson
 
 if TYPE_CHECKING:
@@ -39,17 +40,14 @@ def open_split(
 
 
 def outputs(split: Split, classes: list[str]) -> Tensor:
-    """Of each class of the data its place in ``classes``, matched by name; -1 for one that has no images.
+    """Of each class of the data its place in ``classes``, matched by name; ``ABSENT`` only where it has no images.
 
     ``ValueError`` naming a class that has images and is not in ``classes``.
     """
-    places = {name: place for place, name in enumerate(classes)}
     theirs = split.source.classes
-    for number in np.unique(split.source.labels[split.rows]):
-        if theirs[number] not in places:
-            few = ", ".join(classes[:8]) + (", ..." if len(classes) > 8 else "")
-            raise ValueError(f"the images have the class {theirs[number]!r}, which the weights do not know, only {few}")
-    return torch.tensor([places.get(name, -1) for name in theirs])
+    for label in np.unique(split.source.labels[split.rows]):
+        require_known(label, theirs, classes)
+    return torch.tensor(places(theirs, classes))
 
 
 def evaluate(
@@ -72,7 +70,7 @@ def evaluate(
     if not len(split.rows):
         raise ValueError("the split has no images")
 
-    places = outputs(split, model.classes)
+    targets = outputs(split, model.classes)
 
     def judge(side: int) -> tuple[Evaluation, dict[str, float]]:
         about = model.about
@@ -80,7 +78,7 @@ def evaluate(
         evaluation = Evaluation(model.classes, lambda row: split.source.image(row, model.about.mode))
         plan = in_order(len(split.rows), batch_size)
         feed = Feed(Images(split, model.about.mode, transform, 0), plan, workers, worker_timeout, bad)
-        return evaluation, _watch(model, feed, places, evaluation, advance)
+        return evaluation, _watch(model, feed, targets, evaluation, advance)
 
     evaluation, speed = judge(model.about.image_size)
     summary = evaluation.summary()
@@ -129,7 +127,7 @@ def pixels(sizes: Sequence[float], trained: int) -> list[int]:
 
 
 def _watch(
-    model: "Classifier", feed: Feed, places: Tensor, evaluation: Evaluation, advance: Callable[[int], object]
+    model: "Classifier", feed: Feed, targets: Tensor, evaluation: Evaluation, advance: Callable[[int], object]
 ) -> dict[str, float]:
     """One pass; returns images a second, all in all and of the network alone (without its first, slower batch)."""
     begin, network, count = time.perf_counter(), [], []
@@ -142,7 +140,7 @@ def _watch(
         count.append(len(logits))
         if not logits.isfinite().all():
             raise ValueError(f"{model.path}: the network answers with numbers that are not finite")
-        evaluation.observe(logits, places[batch.targets], batch.rows)
+        evaluation.observe(logits, targets[batch.targets], batch.rows)
         advance(count[-1])
     if not count:
         raise DataError("none of the images can be read")

@@ -67,8 +67,7 @@ class SemanticSegmenter(Loaded[Segmented]):
 
     def views(self, **changed: Any) -> Views:
         """How the network looks at an image: whole, at the scale it was trained for, but for what is ``changed``."""
-        whole: dict[str, Any] = {"window": None, "stride": None, "scales": (1.0,), "flip": False}
-        return Views(short_side=self.about.short_side, **{**whole, **changed})
+        return Views(short_side=self.about.short_side, **changed)
 
     @torch.inference_mode()
     def logits(self, images: Tensor, views: Views) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 @dataclass(frozen=True)
 class Views:
-    """What is looked at for one prediction.
+    """What is looked at for one prediction; unless told otherwise, the whole image once, at its own size.
 
     Args:
         window: side of the square windows that slide over the image; None for the whole image.
@@ -21,11 +21,11 @@ class Views:
         flip: every scale once more, mirrored.
     """
 
-    window: int | None
-    stride: int | None
-    short_side: int | None
-    scales: tuple[float, ...]
-    flip: bool
+    window: int | None = None
+    stride: int | None = None
+    short_side: int | None = None
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
 
     def __post_init__(self) -> None:
         if self.window is not None and self.stride is None:
@@ -38,9 +38,6 @@ class Views:
             raise ValueError(f"short_side is {self.short_side}; expected pixels, or none for the image's own")
         if not self.scales or min(self.scales) <= 0:
             raise ValueError(f"scales are {self.scales}; expected positive factors, such as 0.75, 1, 1.25")
-
-
-WHOLE = Views(window=None, stride=None, short_side=None, scales=(1.0,), flip=False)
 
 
 def look(model: nn.Module, images: Tensor, views: Views) -> Tensor:

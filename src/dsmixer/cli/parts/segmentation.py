@@ -38,7 +38,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         splits.classes,
         criterion=_criterion(config, splits, group),
         auxiliary_weight=masks.auxiliary_weight,
-        views=Views(window=None, stride=None, short_side=masks.short_side, scales=(1.0,), flip=False),
+        views=Views(short_side=masks.short_side),
         picture=lambda row: source.image(row, mode),
     )
     return Parts(
