@@ -1,5 +1,6 @@
 """Every detector on every kind of backbone learns, answers in the image's own pixels, and says what it cannot do."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ def test_one_step_moves_the_mixers_and_an_answer_is_in_the_images_pixels(kind):
         if KINDS[kind].masks:
             assert output["masks"].shape == (7, 1, height, width)
     assert outputs[0]["boxes"][:, 2].max() > 192  # not in those of the resized image
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_a_copy_by_pickle_answers_the_same(kind):
+    model, images = build(kind, score_threshold=0.0).eval(), [torch.rand(3, 64, 50)]
+    (before,), (after,) = model(images), pickle.loads(pickle.dumps(model))(images)
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 @pytest.mark.parametrize("backbone", ["dsm_test", "resnet18", "swin_tiny_patch4_window7_224"])

@@ -143,7 +143,7 @@ class Detector(OnBackbone):
             if isinstance(module, MultiScaleRoIAlign):
                 _know_scales(module, strides)
             if name in ANSWERS:  # in bfloat16, a coordinate of 301 pixels would be 300 or 302
-                module.register_forward_hook(lambda module, inputs, output: in_float32(output))
+                module.register_forward_hook(_answer_in_float32)
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         """While training the losses by name, a dict of scalars; otherwise a dict of ``boxes`` … an image."""
@@ -155,6 +155,10 @@ def _know_scales(pool: MultiScaleRoIAlign, strides: tuple[int, ...]) -> None:
     pool.scales = [1 / stride for stride in strides]
     levels = [int(math.log2(stride)) for stride in strides]
     pool.map_levels = initLevelMapper(levels[0], levels[-1], pool.canonical_scale, pool.canonical_level)
+
+
+def _answer_in_float32(_module: nn.Module, _inputs: Any, answer: Any) -> Any:
+    return in_float32(answer)  # a hook that can be pickled
 
 
 def in_float32(answer: Any) -> Any:
