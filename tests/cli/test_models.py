@@ -63,6 +63,19 @@ def test_the_table(capsys):
     assert int(rows[0]["parameters"]) == 11_689_512
 
 
+def test_a_model_that_refuses_the_size_takes_no_other_along(capsys):
+    reason = "Input height (64) doesn't match model (160)."
+    asked = ["models", "test_vit[23]", "--all", "--size=64"]  # timm's: the first takes any size
+    assert main([*asked, "--csv"]) == 0
+    one, other = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (one["name"], int(one["parameters"]) > 0, one["error"]) == ("test_vit2", True, "")
+    assert (other["name"], other["parameters"], other["error"]) == ("test_vit3", "", reason)
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert "test_vit2" in shown
+    assert shown.endswith(f"test_vit3: {reason}\n")
+
+
 def test_what_is_known_is_shown_at_once(capsys, monkeypatch):
     from dsmixer.cli import models
 
@@ -73,7 +86,10 @@ def test_what_is_known_is_shown_at_once(capsys, monkeypatch):
     shown, moved = [], []
     monkeypatch.setattr(models, "cost", counted)
     assert main(["models", "dsm_t*", "--csv"]) == 0
-    assert shown == ["name,parameters,macs,activation_bytes,training_bytes,packaged_weights\n", "dsm_test,1,1,1,17,\n"]
+    assert shown == [
+        "name,parameters,macs,activation_bytes,training_bytes,packaged_weights,error\n",
+        "dsm_test,1,1,1,17,,\n",
+    ]
     monkeypatch.setattr(models, "bar", lambda total: nullcontext(lambda done: moved.append((done, total))))
     assert main(["models", "dsm_t*"]) == 0
     assert moved == [(1, 2), (1, 2)]

@@ -1,6 +1,7 @@
 """Weights in half precision are what timm and `dsmixer.load` take by name, without a network."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from dsmixer.cli import main
 from dsmixer.inference.package import public
 from dsmixer.weights import default, packaged, read_about
 
+from ..engine.test_checkpoint import files_limited_to
 from .conftest import ABOUT, COLOR, write_weights
 
 CHECKS = """
@@ -146,6 +148,14 @@ def test_mistakes(weights, shipped, tmp_path, capsys):
     assert main(["weights", str(huge), "--tag=huge", f"--out={tmp_path / 'out'}"]) == 2
     assert "values that half precision cannot hold" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(weights, tmp_path, capsys):
+    with files_limited_to(1000):
+        assert main(["weights", str(weights), "--tag=x", f"--out={tmp_path}"]) == 1
+    said = rf"dsmixer: error: no room to save {tmp_path}/dsm_test\.x\.safetensors: it needs .* are free \(.*\)\n"
+    assert re.fullmatch(said, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_default_knows_the_most_classes(tmp_path, monkeypatch):

@@ -1,7 +1,10 @@
 """`dsmixer models`: the variants, with what they cost at a given size."""
 
+import csv
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dsmixer.cli import Parser
 from dsmixer.cli.progress import bar
@@ -54,6 +57,22 @@ def cost(name: str, height: int, width: int, **options) -> Cost:
     )
 
 
+class Row(NamedTuple):
+    """A model's cost, or why it does not take images of this size."""
+
+    name: str
+    cost: Cost | None
+    error: str
+
+
+def row(name: str, height: int, width: int) -> Row:
+    """`cost`, so that a model that fails takes no other along."""
+    try:
+        return Row(name, cost(name, height, width), "")
+    except Exception as error:  # any of a thousand models that are not ours
+        return Row(name, None, str(error).strip().partition("\n")[0] or type(error).__name__)
+
+
 def main(argv: list[str]) -> int:
     """Print a table of the models whose names match."""
     options = _parser().parse_args(argv)
@@ -72,14 +91,17 @@ def main(argv: list[str]) -> int:
         backbone, _, head = variant.partition("-")
         tags.setdefault(backbone, []).append(packaged_name if head else tag)
     if options.csv:
-        _print_csv((cost(name, height, width) for name in names), tags)
+        _print_csv((row(name, height, width) for name in names), tags)
         return 0
     with bar(len(names)) as advance:
-        costs = []
+        rows = []
         for name in names:
-            costs.append(cost(name, height, width))
+            rows.append(row(name, height, width))
             advance(1)
-    _print_table(sorted(costs, key=lambda found: found.parameters), tags, height, width)
+    _print_table([found.cost for found in rows if found.cost], tags, height, width)
+    for found in rows:
+        if found.error:
+            print(f"{found.name}: {found.error}")
     return 0
 
 
@@ -99,11 +121,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-def _print_csv(costs: Iterable[Cost], tags: dict[str, list[str]]) -> None:
-    print("name,parameters,macs,activation_bytes,training_bytes,packaged_weights")
-    for found in costs:
-        numbers = found.parameters, found.macs, found.activations, found.training_bytes
-        print(found.name, *numbers, " ".join(tags[found.name]), sep=",", flush=True)
+def _print_csv(rows: Iterable[Row], tags: dict[str, list[str]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["name", "parameters", "macs", "activation_bytes", "training_bytes", "packaged_weights", "error"])
+    for name, found, error in rows:
+        numbers = (found.parameters, found.macs, found.activations, found.training_bytes) if found else [""] * 4
+        writer.writerow([name, *numbers, " ".join(tags[name]), error])
+        sys.stdout.flush()
 
 
 def _print_table(costs: list[Cost], tags: dict[str, list[str]], height: int, width: int) -> None:
@@ -113,7 +137,7 @@ def _print_table(costs: list[Cost], tags: dict[str, list[str]], height: int, wid
     table = Table(title=f"at {height} x {width}, one image, float32")
     for heading in ("model", "parameters", "MACs", "weights", "to train", "packaged weights"):
         table.add_column(heading, justify="left" if heading in ("model", "packaged weights") else "right")
-    for found in costs:
+    for found in sorted(costs, key=lambda found: found.parameters):
         table.add_row(
             found.name,
             f"{found.parameters / 1e6:.2f} M",
