@@ -170,6 +170,12 @@ SLOW = [
     ([*DIGITS, "--optim.no_decay=[head.fc.wieght]"], "optim.no_decay has head.fc.wieght, which is no parameter; there"),
     ([*DIGITS, "--model.weights=timm"], "model.weights is timm, but for dsm_test it says: No pretrained weights exist"),
     ([*DIGITS, "--run.device=cuda:77"], "run.device is cuda:77, which this machine does not offer"),
+    ([*DIGITS, "--run.device=vulkan"], "arguments from the 'Vulkan' backend); try auto or cpu"),
+    (
+        [*DIGITS, "--run.device=hpu"],
+        "run.device is hpu, which this machine does not offer (No module named",
+    ),
+    ([*DIGITS, "--run.device=meta"], "run.device is meta, which this machine does not offer (Cannot copy out of meta"),
 ]
 
 

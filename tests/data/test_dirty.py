@@ -1,6 +1,7 @@
 """Every file is either the picture it shows or one sentence with its name: no crash, no silent gray, no gigabytes."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dsmixer.data.bad import BadFiles, DataError
+from dsmixer.data.bad import BadFiles, DataError, write_bad
 from dsmixer.data.decode import decode
 from dsmixer.data.loader import CountedBatches, Feed, Images, in_order
 from dsmixer.data.splits import open_splits
@@ -160,6 +161,17 @@ def test_bad_files_are_told_once_written_down_and_counted_across_sessions(tmp_pa
     assert path.read_text().splitlines() == [
         "name,reason", '"a, ""b"".jpg",empty', "c: d.jpg,not an image", "e.jpg,empty", "f.jpg,empty",
     ]  # fmt: skip
+
+
+def test_a_name_that_is_not_utf8_is_listed_once_whoever_meets_it(tmp_path):
+    path, name = tmp_path / "bad_files.csv", os.fsdecode(b"caf\xe9.png")
+    for _ in range(2):  # as a run, and as its resumption
+        bad = BadFiles(path, 0.5, 6, str)
+        bad.recall()
+        bad.add([(name, "empty")])
+    assert path.read_text().splitlines() == ["name,reason", "caf\\udce9.png,empty"]
+    write_bad(path, {name: "empty"})
+    assert path.read_text().splitlines() == ["name,reason", "caf\\udce9.png,empty"]
 
 
 def test_processes_that_share_a_run_share_the_list_and_the_budget(tmp_path):

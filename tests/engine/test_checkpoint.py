@@ -1,6 +1,5 @@
 """A checkpoint is whole or absent; damage is noticed; a full disk costs nothing that was saved."""
 
-import json
 import multiprocessing
 import random
 import resource
@@ -51,8 +50,8 @@ def test_the_newest_comes_back_and_the_last_two_and_the_best_stay(saved):
     assert checkpoints.steps() == [30, 20, 10]
     checkpoints.save(40, *state(40), best=20)
     assert checkpoints.steps() == [40, 30, 20]
-    pointer = json.loads((checkpoints.folder / "latest.json").read_text())
-    assert (pointer["latest"], pointer["best"]) == ("step-00000040", "step-00000020")
+    steps = ("step-00000020", "step-00000030", "step-00000040")
+    assert {path.stem for path in checkpoints.folder.iterdir()} == set(steps)
     assert warnings == []
 
 

@@ -105,7 +105,7 @@ def _cell(key: str, value: Any) -> str:
 def _print(what: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False, markup=False, soft_wrap=True).print(what)
+    Console(highlight=False, markup=False, emoji=False, soft_wrap=True).print(what)
 
 
 def _percent(share: float | None) -> str:

@@ -18,6 +18,7 @@ from dsmixer.engine.folder import (
     empty_folder,
     finished_result,
     give_back,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def main(arguments: list[str]) -> int:
     config, start = starting(asked, rest)
     check_paths(config, start.begin)
     if (start.resume or launched()) and (result := finished_result(start.folder)):
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
         if Group.from_environment().is_main:
-            print(f"{start.folder} is finished (test: {scores}); see {start.folder / 'report.md'}")
+            print(f"{start.folder} is finished (test: {told(result['test'])}); see {start.folder / 'report.md'}")
         return 0
     folder = claim(start.folder) if start.numbered else start.folder
     try:
@@ -89,7 +89,7 @@ def _train(config: Config, start: Start, command: str) -> int:
         resume = bool(run.group.from_main(start.resume))
         if not resume and run.group.is_main:
             empty_folder(run.folder)
-            write_atomically(run.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False).encode())
+            write_atomically(run.folder / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
             console.say(f"run folder: {run.folder}")
         return run.execute(resume, console)
 

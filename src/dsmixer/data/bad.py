@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from dsmixer.data.names import spelt_out
+
 Bad = tuple[str, str]  # what a person calls the image, and why it cannot be read
 HEADING = ("name", "reason")
 SHOWN = 10  # names on the console; the file has all
@@ -38,7 +40,8 @@ class BadFiles:
 
     def add(self, found: Iterable[Bad]) -> None:
         """Write down what was not known."""
-        new = {name: reason for name, reason in found if name not in self.reasons}
+        told = {spelt_out(name): spelt_out(reason) for name, reason in found}  # as the file will give them back
+        new = {name: reason for name, reason in told.items() if name not in self.reasons}
         if new and self.path is not None and self.path.is_file():
             self.reasons |= _read(self.path)
         for name, reason in new.items():
@@ -86,7 +89,7 @@ def _round_up(share: float) -> float:
 def _lines(rows: Iterable[Bad]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+    return spelt_out(text.getvalue()).encode()
 
 
 def _read(path: Path) -> dict[str, str]:

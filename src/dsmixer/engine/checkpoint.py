@@ -16,6 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
+from dsmixer.data.names import spelt_out
+
 TEMPORARY = ".tmp"
 NAME = re.compile(r"step-(\d{8,})\.json")
 
@@ -24,8 +26,12 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read; the message is one sentence for the user."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put ``data`` at ``path`` wholly or not at all: temporary name beside it, fsync, rename, fsync the folder."""
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Put ``content`` at ``path`` wholly or not at all: temporary name beside it, fsync, rename, fsync the folder.
+
+    Text is written as UTF-8, with bytes of file names that are none spelt out.
+    """
+    data = spelt_out(content).encode() if isinstance(content, str) else content
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with temporary.open("wb") as file:
@@ -79,7 +85,7 @@ class Checkpoints:
     def save(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
         """Write the state after ``step`` and drop what is neither among the last two nor the ``best`` step."""
         try:
-            self._write(step, tensors, facts, best)
+            self._write(step, tensors, facts)
         except CheckpointError as error:
             if not self.steps():
                 raise
@@ -87,16 +93,14 @@ class Checkpoints:
         # damaged ones that a resume stepped over are later than this step, and go too
         self._prune(keep={*[known for known in self.steps() if known <= step][:2], best})
 
-    def _write(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any], best: int | None) -> None:
+    def _write(self, step: int, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         tensor_path, fact_path = self._paths(step)
         data = to_safetensors(tensors)
         write_atomically(tensor_path, data)
         body = {"step": step, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "state": facts}
         body = json.loads(json.dumps(body))  # as it will be read: the digest must not see integer keys
         text = json.dumps({"sha256": _digest(body), "checkpoint": body})
-        write_atomically(fact_path, text.encode())
-        pointer = {"latest": fact_path.stem, "best": best and self._paths(best)[0].stem, "sha256": body["sha256"]}
-        write_atomically(self.folder / "latest.json", (json.dumps({**pointer, "bytes": len(data)}) + "\n").encode())
+        write_atomically(fact_path, text)
 
     def check_room(self, size: int) -> None:
         """Warn if the disk does not hold what will be kept: the last two, the best, and the one being written.

@@ -16,7 +16,7 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.out = RichConsole(highlight=False, markup=False, soft_wrap=True, quiet=quiet)
+        self.out = RichConsole(highlight=False, markup=False, emoji=False, soft_wrap=True, quiet=quiet)
         self.shown = 0.0
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),

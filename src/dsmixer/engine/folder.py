@@ -99,6 +99,11 @@ def finished_result(folder: Path) -> dict[str, Any] | None:
         return None
 
 
+def told(scores: dict[str, float | None]) -> str:
+    """A result's scores as a person reads them; null where nothing could be judged."""
+    return ", ".join(f"{name} {'n/a' if value is None else f'{value:.4f}'}" for name, value in scores.items())
+
+
 def weights_architecture(path: Path) -> str | None:
     """The architecture a .safetensors file names in its header, else none; ``ValueError`` if it is no such file."""
     return metadata(path).get("architecture")

@@ -14,9 +14,9 @@ def pick_device(name: str, setting: str = "run.device") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+        torch.zeros(1, device=device).tolist()  # "meta" can be written to, but never read
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0].partition(". ")[0]
         raise ValueError(
             f"{setting} is {name}, which this machine does not offer ({reason}); try auto or cpu"
         ) from error

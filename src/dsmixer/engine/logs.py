@@ -20,7 +20,7 @@ def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, columns(history), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue())
 
 
 class TensorBoard:

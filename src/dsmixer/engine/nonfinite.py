@@ -142,7 +142,7 @@ def capture(
         write_atomically(folder / "weights.safetensors", to_safetensors(weights))
     facts = {**facts, "batch": type(batches[0]).__name__, "batches": len(batches)}
     text = json.dumps({**facts, "rank": group.rank, "world": group.world, **findings}, indent=2) + "\n"
-    write_atomically(folder / f"step-{group.rank}.json", text.encode())
+    write_atomically(folder / f"step-{group.rank}.json", text)
     group.wait()
 
 

@@ -8,7 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dsmixer.data.names import named
 from dsmixer.engine.checkpoint import write_atomically
+from dsmixer.engine.folder import told
 from dsmixer.engine.logs import columns
 
 
@@ -35,12 +37,12 @@ def draw_curves(history: list[dict[str, float]], best_epoch: int, path: Path) ->
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=100)
+    with named(path):
+        figure.savefig(path, dpi=100)
 
 
 def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pictures: list[str]) -> None:
     """report.md: the result, how to use the weights, how to go on, and what it was measured on."""
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in result["test"].items())
     with_head = f" with {about['head']}" if about.get("head") else ""
     side = about["image_size"]
     size = f"{about['in_chans']} channels, any size" if about.get("head") else f"{about['in_chans']}x{side}x{side}"
@@ -48,8 +50,8 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
     lines = [
         f"# {about['architecture']}{with_head} on {result['data']}",
         "",
-        f"Test: **{scores}** ({result['test_images']:,} images, looked at once), with the weights of epoch "
-        f"{result['best_epoch']} of {result['epochs']}, chosen on {result['val_images']:,} validation images.",
+        f"Test: **{told(result['test'])}** ({result['test_images']:,} images, looked at once), with the weights of "
+        f"epoch {result['best_epoch']} of {result['epochs']}, chosen on {result['val_images']:,} validation images.",
         "",
         f"Trained on {result['train_images']:,} images with seed {result['seed']} in {result['train_seconds']:.0f} s "
         f"({result['images_per_second']:,.0f} images/s); {result['parameters']:,} parameters.",
@@ -83,7 +85,7 @@ def write_report(folder: Path, result: dict[str, Any], about: dict[str, Any], pi
         hardware + ".",
         "",
     ]
-    write_atomically(folder / "report.md", "\n".join(lines).encode())
+    write_atomically(folder / "report.md", "\n".join(lines))
 
 
 def _use(about: dict[str, Any], weights: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """A run from its folder's first file to its last: set up or resume, train, judge once, deliver."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from dsmixer.data.loader import CountedBatches, Feed, Images, in_order, is_worke
 from dsmixer.engine.checkpoint import CheckpointError, Checkpoints, write_atomically
 from dsmixer.engine.console import Console
 from dsmixer.engine.distributed import Group
+from dsmixer.engine.folder import told
 from dsmixer.engine.hardware import describe
 from dsmixer.engine.interrupt import Interrupt
 from dsmixer.engine.logs import TensorBoard, write_metrics
@@ -219,7 +221,7 @@ class Run:
         seconds = sum(row["seconds"] for row in state.history)
         images = self.plan.steps * self.plan.accumulate * self.plan.batch_size
         result = {
-            "test": scores,
+            "test": {name: value if math.isfinite(value) else None for name, value in scores.items()},
             "best_epoch": epoch,
             "epochs": self.plan.epochs,
             "seed": self.plan.seed,
@@ -236,6 +238,5 @@ class Run:
         }
         draw_curves(state.history, result["best_epoch"], self.folder / "curves.png")
         write_report(self.folder, result, self.about, self.task.report(self.folder))
-        write_atomically(self.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
-        score = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        console.say(f"test: {score} (epoch {result['best_epoch']}); see {self.folder / 'report.md'}")
+        write_atomically(self.folder / "result.json", json.dumps(result, indent=2) + "\n")
+        console.say(f"test: {told(result['test'])} (epoch {result['best_epoch']}); see {self.folder / 'report.md'}")

@@ -9,6 +9,7 @@ import torch
 
 from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.dense import without_auxiliary
+from dsmixer.engine.folder import told
 from dsmixer.engine.model import save_weights
 from dsmixer.weights import read_about
 
@@ -37,7 +38,7 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     halved = {key: _half(key, tensor) for key, tensor in without_auxiliary(load_file(weights)).items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(file, halved, about.to_dict())
-    write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result).encode())
+    write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result))
     return file, card
 
 
@@ -93,7 +94,6 @@ def _use(name: str, about: dict[str, Any]) -> list[str]:
 
 
 def _origin(name: str, result: dict[str, Any]) -> list[str]:
-    scores = ", ".join(f"{key} {value:.4f}" for key, value in result["test"].items())
     hardware = ", ".join(f"{key} {value}" for key, value in result["hardware"].items())
     return [
         f"Trained on {result['train_images']:,} images of {result['data']}, with seed {result['seed']}, in "
@@ -101,7 +101,7 @@ def _origin(name: str, result: dict[str, Any]) -> list[str]:
         "",
         f"    {public(result['command'])}",
         "",
-        f"Before the rounding to float16, on {result['test_images']:,} test images: {scores}. "
+        f"Before the rounding to float16, on {result['test_images']:,} test images: {told(result['test'])}. "
         f"The file itself: `dsmixer evaluate {name} --data.root FOLDER`.",
     ]
 

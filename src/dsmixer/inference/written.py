@@ -33,13 +33,13 @@ def write(folder: Path, result: dict[str, Any], draw: Callable[[Path], Any], bad
     for name in MADE_HERE:
         (folder / name).unlink(missing_ok=True)
     lines = ",\n".join(f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result.items())
-    write_atomically(folder / "evaluation.json", f"{{\n{lines}\n}}\n".encode())
+    write_atomically(folder / "evaluation.json", f"{{\n{lines}\n}}\n")
     table = io.StringIO()
     writer = csv.DictWriter(table, list(result["per_class"][0]), restval="", lineterminator="\n")
     writer.writeheader()
     for row in result["per_class"]:
         writer.writerow({key: "n/a" if value is None else value for key, value in row.items()})
-    write_atomically(folder / "per_class.csv", table.getvalue().encode())
+    write_atomically(folder / "per_class.csv", table.getvalue())
     if bad:
         write_bad(folder / "bad_files.csv", bad)
     draw(folder)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dsmixer.data.boxes.batches import BoxBatch, TruthBatch
+from dsmixer.data.names import named
 from dsmixer.tasks.base import Task
 from dsmixer.tasks.coco_metrics import Kind, Scores, coco_scores
 from dsmixer.tasks.found import Found, as_submitted, from_coco, from_output, to_results
@@ -107,7 +108,8 @@ class Detection(Task):
         scores = self.scores()
         for kind in scores:
             results = as_submitted(self.results, kind, self.category_ids)
-            (folder / f"results_{kind}.json").write_text(json.dumps(results) + "\n")
+            with named(folder / f"results_{kind}.json") as path:
+                path.write_text(json.dumps(results) + "\n")
         cells = [self._cell(place) for place in range(min(8, len(self.rows)))]
         draw_sheet(cells, self.classes, folder / "predictions.png")
         lines = ["| class | objects | " + " | ".join(f"AP of {kind}" for kind in scores) + " |"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from dsmixer.data.names import named
 from dsmixer.tasks.found import Found
 
 OPACITY = 0.45  # of masks
@@ -69,7 +70,8 @@ def draw_sheet(cells: list[tuple[Image.Image, Found, Found]], classes: list[str]
         for column, picture in enumerate(pair):
             sheet.paste(picture, (8 + column * (width + 8), top))
         top += height
-    sheet.save(path)
+    with named(path):
+        sheet.save(path)
 
 
 def _narrow(image: Image.Image, width: int) -> Image.Image:

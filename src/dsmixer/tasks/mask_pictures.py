@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dsmixer.data.masks.files import IGNORE
+from dsmixer.data.names import named
 from dsmixer.tasks.pictures import NAMED
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def draw_judged(shown: Sequence[tuple[Image.Image, "Judged"]], classes: list[str
     for row in [*rows, *([legend] if legend else [])]:
         sheet.paste(row, (0, top))
         top += row.height
-    sheet.save(path)
+    with named(path):
+        sheet.save(path)
 
 
 def _row(image: Image.Image, judged: "Judged", colors: np.ndarray) -> Image.Image:

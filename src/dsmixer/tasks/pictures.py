@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from dsmixer.data.names import named, spelt_out
+
 RIGHT, WRONG, UNJUDGED = "#2a6f4e", "#b3261e", "#333333"
 NAMED = 30  # classes beyond which neither names nor counts would be legible
 SIDE, TEXT, COLUMNS = 112, 40, 8  # of a sheet's cell, in pixels
@@ -24,7 +26,7 @@ class Cell(NamedTuple):
 
 def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, *, counts: bool = True) -> None:
     """Counts (true, predicted) as a picture, colored by the share of the true class; or that share in percent."""
-    count = len(classes)
+    count, names = len(classes), [spelt_out(name) for name in classes]
     figure = _figure(min(3 + 0.45 * count, 12), min(2.6 + 0.42 * count, 11))
     axes = figure.add_subplot()
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -32,15 +34,16 @@ def draw_confusion(matrix: np.ndarray, classes: list[str], path: Path, *, counts
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if count <= NAMED:
-        turned = 90 if max(map(len, classes)) > 3 else 0
-        axes.set_xticks(range(count), classes, rotation=turned, parse_math=False)  # "$1_$2" is a name, no formula
-        axes.set_yticks(range(count), classes, parse_math=False)
+        turned = 90 if max(map(len, names)) > 3 else 0
+        axes.set_xticks(range(count), names, rotation=turned, parse_math=False)  # "$1_$2" is a name, no formula
+        axes.set_yticks(range(count), names, parse_math=False)
         for i, j in zip(*np.nonzero(matrix), strict=True):
             text = str(matrix[i, j]) if counts else f"{100 * share[i, j]:.0f}"
             axes.text(j, i, text, ha="center", va="center", color="white" if share[i, j] > 0.5 else "black")
     right, total = np.trace(matrix), matrix.sum()
     axes.set_title(f"{right} of {total} right" if counts else f"{100 * right / max(total, 1):.1f} % right; cells in %")
-    figure.savefig(path, dpi=100)
+    with named(path):
+        figure.savefig(path, dpi=100)
 
 
 def draw_calibration(count: np.ndarray, confident: np.ndarray, right: np.ndarray, error: float, path: Path) -> None:
@@ -59,7 +62,8 @@ def draw_calibration(count: np.ndarray, confident: np.ndarray, right: np.ndarray
     figure.legend(fontsize=8, loc="outside upper center", ncols=3)
     bottom.bar(middle, count, 0.9 / bins, color="#9ecae1")
     bottom.set(xlabel="confidence", ylabel="images")
-    figure.savefig(path, dpi=100)
+    with named(path):
+        figure.savefig(path, dpi=100)
 
 
 def draw_sizes(pixels: list[int], accuracy: list[float], trained: int, path: Path) -> None:
@@ -71,7 +75,8 @@ def draw_sizes(pixels: list[int], accuracy: list[float], trained: int, path: Pat
     axes.set(xlabel="side of the input in pixels", ylabel="top-1", ylim=(0, 1.02), title="accuracy by input size")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=100)
+    with named(path):
+        figure.savefig(path, dpi=100)
 
 
 def judged(image: Image.Image, true: str, predicted: str, confidence: float) -> Cell:
@@ -97,7 +102,8 @@ def draw_sheet(cells: Sequence[Cell], path: Path) -> None:
         left, top = place % COLUMNS * width + 6, place // COLUMNS * height + 6
         sheet.paste(cell.image or Image.new("RGB", (SIDE, SIDE), "#cccccc"), (left, top))
         draw.text((left, top + SIDE + 1), cell.caption, cell.color, font)
-    sheet.save(path)
+    with named(path):
+        sheet.save(path)
 
 
 def _figure(width: float, height: float) -> Figure:
