@@ -158,7 +158,11 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(here, capsys, arguments, mess
 
 SLOW = [
     ([*DIGITS, "--model.name=dsm_tset"], "try dsm_test"),
+    ([*DIGITS, "--model.name=dsm_zepto.cifar"], "dsm_zepto.cifar, but timm has no tag 'cifar'; try dsm_zepto, dsm_"),
     ([*DIGITS, "--model.kwargs.width=3"], "dsm_test does not take model.kwargs"),
+    ([*DIGITS, "--model.kwargs.global_pool=foo"], "dsm_test does not take model.kwargs"),
+    ([*DIGITS, "--model.kwargs.dims=[-1, 16]"], "dsm_test does not take model.kwargs"),
+    ([*DIGITS, "--model.kwargs.mixer={num_terms: 0}"], "dsm_test does not take model.kwargs"),
     ([*DIGITS, "--model.name=convnext_atto", "--model.kwargs={}"], "convnext_atto cannot take images of 1x8x8"),
     ([*DIGITS, "--data.batch_size=5000"], "training images: give --data.batch_size 1295 or less"),
     ([*DIGITS, "--data.batch_size=9", "--optim.accumulate=150", "--data.mixup=0"], "give --data.batch_size 8 or less"),

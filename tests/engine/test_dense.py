@@ -142,18 +142,23 @@ def test_a_classifier_starts_the_backbone(kind, data, tmp_path, capsys):
     assert f"started from the backbone of {tmp_path / 'classes'}" in capsys.readouterr().out
 
 
-def test_weights_for_other_classes_leave_the_last_layers_as_drawn(kind, finished):
+@pytest.mark.parametrize("classes", ["more", "as many", "the same"])
+def test_weights_for_other_classes_leave_the_last_layers_as_drawn(kind, finished, classes):
     about, path = read_about(finished / "model.safetensors"), finished / "model.safetensors"
     shared = {"mean": about.mean, "std": about.std, "in_chans": 3, "seed": 0}
-    other = build_dense(about.head, about.head_kwargs, "dsm_test", about.model_kwargs, num_classes=7, **shared)
-    news = start_dense(other, "dsm_test", path)
+    number = {"more": 7, "as many": about.num_classes, "the same": about.num_classes}[classes]
+    names = about.class_names if classes == "the same" else [f"other {place}" for place in range(number)]
+    other = build_dense(about.head, about.head_kwargs, "dsm_test", about.model_kwargs, num_classes=number, **shared)
+    news = start_dense(other, "dsm_test", path, names)
     theirs, mine = load_file(path), other.state_dict()
     afresh = [name for name in mine if not torch.equal(mine[name], theirs[name])]
-    assert news == f"started from {path}; drawn afresh: {', '.join(afresh)}"
-    assert 0 < len(afresh) <= 2
+    assert news == f"started from {path}" + (f"; drawn afresh: {', '.join(afresh)}" if afresh else "")
+    assert len(afresh) == (0 if classes == "the same" else 2)
+    with pytest.raises(ValueError, match=f"dsm_test with model.head {about.head} does not take model.kwargs"):
+        build_dense(about.head, about.head_kwargs, "dsm_test", {"dims": [-1, 8, 8, 8]}, num_classes=3, **shared)
     narrow = build_dense(about.head, about.head_kwargs, "dsm_test", {"dims": [4, 8, 8, 8]}, num_classes=3, **shared)
     with pytest.raises(ValueError, match="holds weights of another network than dsm_test as configured"):
-        start_dense(narrow, "dsm_test", path)
+        start_dense(narrow, "dsm_test", path, names)
 
 
 def test_bfloat16_learns_too(kind, data, tmp_path):

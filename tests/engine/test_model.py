@@ -1,5 +1,6 @@
 """Weights to start from: other channels, other classes, frozen, from timm."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,27 +17,37 @@ def build(name="dsm_test", classes=3, chans=3, seed=0, **options):
     return build_model(name, {}, num_classes=classes, in_chans=chans, **kwargs)
 
 
-def saved(model, path):
-    save_file(model.state_dict(), path, {"architecture": "dsm_test"})
+def saved(model, path, **metadata):
+    save_file(model.state_dict(), path, {"architecture": "dsm_test", **metadata})
     return path
 
 
 @pytest.mark.parametrize(("theirs", "ours"), [(3, 1), (1, 3)])
 def test_a_gray_image_means_the_same_to_weights_of_other_channels(theirs, ours, tmp_path):
     trained, model = build(chans=theirs), build(chans=ours, seed=1)
-    assert "drawn afresh" not in load_weights(model, "dsm_test", saved(trained, tmp_path / "w.safetensors"))
+    news = load_weights(model, "dsm_test", saved(trained, tmp_path / "w.safetensors"), ["a", "b", "c"])
+    assert "drawn afresh" not in news
     gray = torch.rand(2, 1, 32, 32)
     seen = [net.eval()(gray.expand(-1, chans, -1, -1)) for net, chans in ((trained, theirs), (model, ours))]
     torch.testing.assert_close(*seen)
 
 
-def test_a_head_for_other_classes_stays_as_drawn_and_everything_else_is_taken(tmp_path):
-    trained, model = build(), build(classes=5, seed=1)
+@pytest.mark.parametrize("ours", [["a", "b", "c", "d", "e"], ["a", "b", "x"], ["a", "c", "b"]], ids="/".join)
+def test_a_head_for_other_classes_stays_as_drawn_and_everything_else_is_taken(ours, tmp_path):
+    trained, model = build(), build(classes=len(ours), seed=1)
     drawn = {key: value.clone() for key, value in model.state_dict().items()}
-    news = load_weights(model, "dsm_test", saved(trained, tmp_path / "w.safetensors"))
+    path = saved(trained, tmp_path / "w.safetensors", class_names=json.dumps(["a", "b", "c"]))
+    news = load_weights(model, "dsm_test", path, ours)
     assert news.endswith("drawn afresh: head.fc.weight, head.fc.bias")
     for key, value in model.state_dict().items():
         assert torch.equal(value, drawn[key] if key.startswith("head.fc.") else trained.state_dict()[key])
+
+
+def test_a_head_for_the_same_classes_is_kept(tmp_path):
+    trained, model = build(), build(seed=1)
+    path = saved(trained, tmp_path / "w.safetensors", class_names=json.dumps(["a", "b", "c"]))
+    assert load_weights(model, "dsm_test", path, ["a", "b", "c"]) == f"started from {path}"
+    assert torch.equal(model.head.fc.weight, trained.head.fc.weight)
 
 
 def test_a_frozen_backbone_leaves_the_classifier_to_learn():

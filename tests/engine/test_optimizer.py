@@ -61,6 +61,10 @@ def test_vectors_and_what_is_named_are_not_decayed():
             assert decay[id(parameter)] == (0.0 if spared else 0.1), name
     with pytest.raises(ValueError, match=r"optim.name is adamv, which timm does not have; try .*adam"):
         make_optimizer(model, "adamv", 1.0, 0.1, None)
+    with pytest.raises(ValueError, match=r"optim.name is Adahessian, which needs second derivatives; .* try adamw"):
+        make_optimizer(model, "Adahessian", 1.0, 0.1, None)
+    with pytest.raises(ValueError, match=r"optim.name is bnbadam, which this machine does not offer \(.*\); try adamw"):
+        make_optimizer(model, "bnbadam", 1.0, 0.1, None)
     with pytest.raises(ValueError, match=r"optim.no_decay has haed.fc.weight, which is no parameter; .*head.fc.weight"):
         make_optimizer(model, "adamw", 1.0, 0.1, None, ["haed.fc.weight"])
 

@@ -88,10 +88,12 @@ def test_a_second_run_with_two_workers_gives_the_same_weights(reference, tmp_pat
     assert sha(tmp_path) == sha(reference)
 
 
-def test_weights_start_another_run_and_a_new_head_is_drawn_where_classes_differ(reference, tmp_path, capsys):
+def test_weights_start_another_run_of_the_same_network_and_no_other(reference, tmp_path, capsys):
     weights, few = f"--model.weights={reference / 'model.safetensors'}", ["--optim.epochs=1"]
     assert train(*SHRUNK, *few, f"--out={tmp_path / 'a'}", weights) == 0
-    assert "started from" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "started from" in out
+    assert "drawn afresh" not in out
     other = "--model.kwargs={stem_stride: 2, depths: [1, 1], dims: [8, 24]}"
     assert train(*SHRUNK, *few, f"--out={tmp_path / 'b'}", weights, other) == 2
     assert "holds weights of dsm_test, not of dsm_test as configured" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsmixer.data.seeds import WEIGHTS, counted_seed, seed_generators
-from dsmixer.engine.model import read_tensors, require_registered
+from dsmixer.engine.model import constructing, has_other_classes, read_tensors, require_registered
 from dsmixer.heads.detectors import KINDS, Detector
 from dsmixer.heads.segmenter import Segmenter
 
@@ -39,19 +39,13 @@ def build_dense(
     backbone |= {"pretrained": True} if pretrained else {}
     seed_generators(counted_seed(seed, WEIGHTS))
     further: dict[str, Any] = {"backbone_kwargs": backbone}
-    try:
+    arguments = f"model.kwargs {kwargs} and model.head_kwargs {head_kwargs}"
+    with constructing(f"{name} with model.head {head}", arguments, pretrained):
         if head in KINDS:
             model: nn.Module = Detector(head, name, num_classes, mean=mean, std=std, **further, **head_kwargs)
         else:
             further |= {"head": head, "head_kwargs": head_kwargs, "auxiliary": auxiliary}
             model = Segmenter(name, num_classes, **further)
-    except RuntimeError as error:
-        raise ValueError(f"model.weights is timm, but for {name} it says: {error}") from error
-    except TypeError as error:
-        raise ValueError(
-            f"{name} with model.head {head} does not take model.kwargs {kwargs} and model.head_kwargs {head_kwargs}: "
-            f"{error}"
-        ) from error
     _try(model.get_submodule(str(model.body)), name, in_chans)
     return model
 
@@ -66,9 +60,10 @@ def _try(body: nn.Module, name: str, in_chans: int) -> None:
         raise ValueError(f"{name} cannot take images of any size, as dense tasks need it: {reason}") from error
 
 
-def start_dense(model: Any, name: str, path: Path) -> str:
+def start_dense(model: Any, name: str, path: Path, class_names: list[str]) -> str:
     """Load a .safetensors file: of a whole classifier for the backbone, or of the same head, perhaps for other classes.
 
+    What tells other classes stays as drawn.
     Returns the news. ``ValueError`` for anything else.
     """
     tensors = read_tensors(path)
@@ -76,9 +71,15 @@ def start_dense(model: Any, name: str, path: Path) -> str:
     if not any(key.startswith(inner) for key in tensors):
         model.start_backbone(tensors, path)
         return f"started from the backbone of {path}"
+    may_lack: tuple[str, ...] = (AUXILIARY,)
+    if has_other_classes(path, class_names):
+        classifier = tuple(f"{place}." for place in model.classifier)
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(classifier)}
+        may_lack += classifier
     left = [key for key in mine if key not in tensors or tensors[key].shape != mine[key].shape]
     strange = [key for key in tensors if key not in mine and not key.startswith(AUXILIARY)]
-    wrong = strange + [key for key in left if key.startswith(inner) or (key not in tensors and AUXILIARY not in key)]
+    lacking = [key for key in mine if key not in tensors and not key.startswith(may_lack)]
+    wrong = strange + lacking + [key for key in left if key.startswith(inner)]
     if wrong:
         raise ValueError(f"{path} holds weights of another network than {name} as configured: {min(wrong)}")
     model.load_state_dict({key: tensors[key] for key in mine if key not in left}, strict=False)

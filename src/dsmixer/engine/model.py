@@ -2,6 +2,8 @@
 
 import difflib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from torch import Tensor, nn
 from dsmixer.data.seeds import WEIGHTS, counted_seed, seed_generators
 from dsmixer.engine.checkpoint import to_safetensors, write_atomically
 from dsmixer.engine.folder import weights_architecture
+from dsmixer.weights import variant_and_tag
+from dsmixer.weights.about import metadata
 
 
 def build_model(
@@ -34,12 +38,8 @@ def build_model(
     require_registered(name)
     extra: dict[str, Any] = {**kwargs, **({"drop_path_rate": drop_path_rate} if drop_path_rate else {})}
     seed_generators(counted_seed(seed, WEIGHTS))
-    try:
+    with constructing(name, f"model.kwargs {extra}", pretrained):
         model = timm.create_model(name, pretrained, num_classes=num_classes, in_chans=in_chans, **extra)
-    except RuntimeError as error:
-        raise ValueError(f"model.weights is timm, but for {name} it says: {error}") from error
-    except TypeError as error:
-        raise ValueError(f"{name} does not take model.kwargs {extra}: {error}") from error
     side = image_size
     try:
         with torch.inference_mode():
@@ -52,13 +52,34 @@ def build_model(
     return model
 
 
+@contextmanager
+def constructing(name: str, arguments: str, pretrained: bool) -> Iterator[None]:
+    """What a network's construction raises as a ``ValueError``; that weights cannot be fetched stays an ``OSError``."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: what its authors did not foresee fails where it happens to
+        reason = str(error) or type(error).__name__
+        if pretrained and isinstance(error, RuntimeError):
+            raise ValueError(f"model.weights is timm, but for {name} it says: {reason}") from error
+        raise ValueError(f"{name} does not take {arguments}: {reason}") from error
+
+
 def require_registered(name: str) -> None:
-    """``ValueError`` with near names where timm does not know ``name``."""
+    """``ValueError`` with near names where timm does not know ``name`` or its tag."""
     import timm
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), 3) or timm.list_models("dsm_*")[:3]
         raise ValueError(f"model.name is {name}, which is not registered; try {', '.join(close) or 'dsmixer models'}")
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError as error:
+        variant, tag = variant_and_tag(name)
+        tagged = timm.list_pretrained(f"{variant}.*")
+        close = [variant, *(difflib.get_close_matches(name, tagged, 3) or tagged[:3])]
+        raise ValueError(f"model.name is {name}, but timm has no tag {tag!r}; try {', '.join(close)}") from error
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -72,8 +93,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is not a readable .safetensors file of weights: {error}") from error
 
 
-def load_weights(model: nn.Module, name: str, path: Path) -> str:
-    """Load a .safetensors file of the same architecture; a head of another size stays as drawn. Returns the news.
+def load_weights(model: nn.Module, name: str, path: Path, class_names: list[str]) -> str:
+    """Load a .safetensors file of the same architecture; a head for other classes stays as drawn. Returns the news.
 
     Of other input channels the first convolution is adapted as timm does it: its response to a gray image stays.
     """
@@ -85,12 +106,19 @@ def load_weights(model: nn.Module, name: str, path: Path) -> str:
         if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
             tensors[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])
     head = tuple(f"{prefix}." for prefix in _settings(model, "classifier"))
+    if has_other_classes(path, class_names):
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(head)}
     left = [key for key in mine if key not in tensors or tensors[key].shape != mine[key].shape]
-    if set(tensors) - set(mine) or not all(key.startswith(head) for key in left):
-        key = min((set(tensors) ^ set(mine)) | set(left))
-        raise ValueError(f"{path} holds weights of {theirs}, not of {name} as configured: {key} does not match")
+    wrong = [key for key in tensors if key not in mine] + [key for key in left if not key.startswith(head)]
+    if wrong:
+        raise ValueError(f"{path} holds weights of {theirs}, not of {name} as configured: {min(wrong)} does not match")
     model.load_state_dict({key: value for key, value in tensors.items() if key not in left}, strict=False)
     return f"started from {path}" + (f"; drawn afresh: {', '.join(left)}" if left else "")
+
+
+def has_other_classes(path: Path, class_names: list[str]) -> bool:
+    """Whether a .safetensors file says that it tells other classes, or these in another order."""
+    return metadata(path).get("class_names") not in (None, json.dumps(class_names))
 
 
 def freeze_backbone(model: nn.Module, name: str) -> str:

@@ -24,10 +24,16 @@ def make_optimizer(
     """timm's. Spared from decay: biases, norms, ``model.no_weight_decay()``, and names that match ``no_decay``.
 
     Each group's rate is ``lr`` times ``layer_decay`` for every layer above it; a layer is a block, or ``by_stage`` all
-    blocks of a stage. ``ValueError`` for an optimizer that timm does not have, and for a pattern that matches no
-    parameter.
+    blocks of a stage. ``ValueError`` for an optimizer that timm or this machine does not have, or that needs
+    second derivatives, and for a pattern that matches no parameter.
     """
-    from timm.optim import create_optimizer_v2, list_optimizers, param_groups_layer_decay, param_groups_weight_decay
+    from timm.optim import (
+        create_optimizer_v2,
+        get_optimizer_info,
+        list_optimizers,
+        param_groups_layer_decay,
+        param_groups_weight_decay,
+    )
 
     known = [str(optimizer) for optimizer in list_optimizers()]
     if name.lower() not in known:
@@ -38,6 +44,8 @@ def make_optimizer(
         if not fnmatch.filter(names, pattern):
             close = difflib.get_close_matches(pattern, names, 3, 0.4) or names[:3]
             raise ValueError(f"optim.no_decay has {pattern}, which is no parameter; there are {', '.join(close)}")
+    if get_optimizer_info(name.lower()).second_order:
+        raise ValueError(f"optim.name is {name}, which needs second derivatives; training takes the first: try adamw")
     spared = {*no_decay, *getattr(model, "no_weight_decay", set)()}
     shared = {"weight_decay": weight_decay, "no_weight_decay_list": spared}
 
@@ -47,7 +55,10 @@ def make_optimizer(
         layers: Any = _Stages(model) if by_stage else model
         return param_groups_layer_decay(layers, layer_decay=layer_decay, **shared)
 
-    return create_optimizer_v2(model, name, lr, param_group_fn=groups)
+    try:
+        return create_optimizer_v2(model, name, lr, param_group_fn=groups)
+    except (AssertionError, ImportError) as error:  # some are of other packages, some of GPUs alone
+        raise ValueError(f"optim.name is {name}, which this machine does not offer ({error}); try adamw") from error
 
 
 class _Stages:

@@ -21,9 +21,13 @@ def features(backbone: str, kwargs: dict[str, Any]) -> nn.Module:
 
 
 class OnBackbone(nn.Module):
-    """A network whose backbone, made by ``features``, lies at the place ``body``."""
+    """A network whose backbone, made by ``features``, lies at the place ``body``.
+
+    ``classifier`` names the layers whose outputs are classes.
+    """
 
     body = "backbone"
+    classifier: tuple[str, ...]
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers of the backbone for layer-wise learning rate decay; the rest is the last, at the full rate."""

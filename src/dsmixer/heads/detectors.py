@@ -42,6 +42,12 @@ KINDS = {
 }
 # whose answers are coordinates, or are compared with them
 ANSWERS = ("head", "rpn.head", "roi_heads.box_predictor", "roi_heads.mask_predictor")
+# whose outputs are classes
+CLASSIFIERS = (
+    "head.classification_head.cls_logits",
+    "roi_heads.box_predictor",
+    "roi_heads.mask_predictor.mask_fcn_logits",
+)
 
 
 class Pyramid(nn.Module):
@@ -103,6 +109,7 @@ class Detector(OnBackbone):
     """
 
     body = "network.backbone.body"
+    classifier = tuple(f"network.{layer}" for layer in CLASSIFIERS)
 
     def __init__(
         self,

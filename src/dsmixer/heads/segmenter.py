@@ -34,6 +34,8 @@ class Segmenter(OnBackbone):
         ValueError: for an unknown backbone or head.
     """
 
+    classifier = ("head.classifier", "auxiliary.2")
+
     def __init__(
         self,
         backbone: str,

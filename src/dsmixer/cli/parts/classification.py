@@ -30,7 +30,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
         say(line)
     mode = "L" if data.in_chans == 1 else "RGB"
     splits = in_memory(splits, mode) if data.cache == "memory" else splits
-    model = _model(config, len(splits.classes), begin, say)
+    model = _model(config, splits.classes, begin, say)
     augment, plain = transforms(data)
     used = ("in_chans", "image_size", "mean", "std", "crop_pct", "interpolation")
     source = splits.test.source
@@ -60,14 +60,14 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
     )
 
 
-def _model(config: Config, num_classes: int, begin: bool, say: Callable[[str], None]) -> "nn.Module":
+def _model(config: Config, classes: list[str], begin: bool, say: Callable[[str], None]) -> "nn.Module":
     from dsmixer.engine.model import build_model, freeze_backbone, load_weights
 
     name, weights = str(config.model.name), config.model.weights
     model = build_model(
         name,
         config.model.kwargs,
-        num_classes=num_classes,
+        num_classes=len(classes),
         in_chans=config.data.in_chans,
         drop_path_rate=config.model.drop_path_rate,
         image_size=config.data.image_size,
@@ -75,7 +75,7 @@ def _model(config: Config, num_classes: int, begin: bool, say: Callable[[str], N
         pretrained=weights == "timm" and begin,
     )
     if weights and begin:
-        say("started from timm's weights" if weights == "timm" else load_weights(model, name, Path(weights)))
+        say("started from timm's weights" if weights == "timm" else load_weights(model, name, Path(weights), classes))
     if config.model.freeze == "backbone":
         say(freeze_backbone(model, name))
     return model

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def dense_model(config: Config, num_classes: int, head_kwargs: dict[str, Any], begin: bool) -> "tuple[nn.Module, str]":
+def dense_model(
+    config: Config, classes: list[str], head_kwargs: dict[str, Any], begin: bool
+) -> "tuple[nn.Module, str]":
     """The network for pixels or objects, and what it started from, or ""."""
     from dsmixer.engine.dense import build_dense, start_dense
 
@@ -20,7 +22,7 @@ def dense_model(config: Config, num_classes: int, head_kwargs: dict[str, Any], b
         head_kwargs,
         name,
         model.kwargs,
-        num_classes=num_classes,
+        num_classes=len(classes),
         in_chans=config.data.in_chans,
         mean=config.data.mean,
         std=config.data.std,
@@ -31,7 +33,9 @@ def dense_model(config: Config, num_classes: int, head_kwargs: dict[str, Any], b
     )
     if not weights or not begin:
         return network, ""
-    return network, "started from timm's weights" if weights == "timm" else start_dense(network, name, Path(weights))
+    if weights == "timm":
+        return network, "started from timm's weights"
+    return network, start_dense(network, name, Path(weights), classes)
 
 
 def dense_about(config: Config, classes: list[str], head_kwargs: dict[str, Any], **further: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
     for line in splits.notes:
         say(line)
     head_kwargs = {**config.model.head_kwargs, "min_size": boxes.test_short_side, "max_size": boxes.longest}
-    model, news = dense_model(config, len(splits.classes), head_kwargs, begin)
+    model, news = dense_model(config, splits.classes, head_kwargs, begin)
     if news:
         say(news)
     source = splits.test.source

@@ -28,7 +28,7 @@ def parts(config: Config, begin: bool, group: "Group", say: Callable[[str], None
     for line in (counted(splits), *splits.notes):
         say(line)
     head_kwargs = config.model.head_kwargs
-    model, news = dense_model(config, len(splits.classes), head_kwargs, begin)
+    model, news = dense_model(config, splits.classes, head_kwargs, begin)
     if news:
         say(news)
     mode, source = "L" if data.in_chans == 1 else "RGB", splits.test.source
