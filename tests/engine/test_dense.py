@@ -5,8 +5,9 @@ import shutil
 import signal
 
 import pytest
+import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dsmixer.engine.dense import build_dense, start_dense
 from dsmixer.weights import read_about
@@ -159,6 +160,16 @@ def test_weights_for_other_classes_leave_the_last_layers_as_drawn(kind, finished
     narrow = build_dense(about.head, about.head_kwargs, "dsm_test", {"dims": [4, 8, 8, 8]}, num_classes=3, **shared)
     with pytest.raises(ValueError, match="holds weights of another network than dsm_test as configured"):
         start_dense(narrow, "dsm_test", path, names)
+
+
+def test_a_classifier_of_color_starts_a_backbone_for_gray_images(tmp_path):
+    color = timm.create_model("dsm_test", num_classes=2)
+    save_file(color.state_dict(), path := tmp_path / "model.safetensors")
+    settings = {"num_classes": 2, "in_chans": 1, "mean": [0.5], "std": [0.5], "seed": 0}
+    model = build_dense("semantic_fpn", {"pyramid_dim": 8, "dim": 8}, "dsm_test", {}, **settings)
+    assert start_dense(model, "dsm_test", path, ["a", "b"]) == f"started from the backbone of {path}"
+    gray = color.stem.conv.weight.sum(1, keepdim=True)
+    torch.testing.assert_close(model.backbone.model.stem.conv.weight, gray)
 
 
 def test_bfloat16_learns_too(kind, data, tmp_path):

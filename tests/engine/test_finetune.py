@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dsmixer.weights import packaged
+import dsmixer
+from dsmixer.cli import main
+from dsmixer.weights import packaged, read_about
 from tests.data.crafted import class_folders
 
 from .shrunken import sha, train
@@ -94,3 +96,14 @@ def test_packaged_weights_are_a_start(flowers, tmp_path, capsys, monkeypatch):
     assert after["head.fc.weight"].shape[0] == 3
     moved = (after["stem.conv.weight"] - before["stem.conv.weight"].float()).abs().max()
     assert 0 < moved < 0.01 < before["stem.conv.weight"].abs().max()
+
+
+def test_a_run_under_a_packaged_name_goes_on_without_the_package(begun, flowers, tmp_path, monkeypatch):
+    assert main(["weights", str(begun), "--tag=begun", f"--out={tmp_path / 'packaged'}"]) == 0
+    monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path / "packaged"))
+    begin = ["--model.name=dsm_test.begun", "--model.weights=timm"]
+    before, after = tune(begun, flowers, tmp_path / "run", *begin)
+    assert 0 < (before["stem.conv.weight"] - after["stem.conv.weight"]).abs().max() < 0.01
+    monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path))
+    about, expected = dsmixer.load(tmp_path / "run").about, read_about(begun / "model.safetensors")
+    assert (about.architecture, about.model_kwargs) == ("dsm_test", expected.model_kwargs)

@@ -17,7 +17,7 @@ from dsmixer.inference.package import public
 from dsmixer.weights import default, packaged, read_about
 
 from ..engine.test_checkpoint import files_limited_to
-from .conftest import ABOUT, COLOR, write_weights
+from .conftest import ABOUT, COLOR, write_header, write_weights
 
 CHECKS = """
 import json, timm, torch, dsmixer
@@ -192,11 +192,25 @@ def test_models_say_which_have_weights(shipped, tmp_path, monkeypatch, capsys):
         assert row[heading.index("packaged_weights")] == tags
 
 
-def test_a_file_named_after_another_network_is_refused(tmp_path, monkeypatch):
-    from dsmixer.backbones.dsm import VARIANTS
-    from dsmixer.backbones.pretrained import read_packaged
-
+def test_files_that_timm_cannot_know_are_left_out_and_those_that_mislead_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path))
-    write_weights(tmp_path / "dsm_atto.digits.safetensors")
-    with pytest.raises(ValueError, match="holds weights of dsm_test; its name must begin with that"):
-        read_packaged(VARIANTS)
+    write_header(tmp_path / "dsm_test.digits.safetensors")
+    write_header(tmp_path / "convnext_atto.digits.safetensors", architecture="convnext_atto.d2_in1k")
+    assert list(read_packaged({"dsm_test": None})) == ["dsm_test.digits"]
+    write_header(tmp_path / "dsm_atto.digits.safetensors")
+    (tmp_path / "model.fp16.safetensors").write_bytes(b"junk")
+    with pytest.warns(UserWarning, match="not registered with timm") as told:
+        assert list(read_packaged({"dsm_test": None, "dsm_atto": None})) == ["dsm_test.digits"]
+    assert [str(each.message).partition(f"{tmp_path}/")[2] for each in told] == [
+        "dsm_atto.digits.safetensors holds weights of dsm_test; its name must begin with that",
+        "model.fp16.safetensors is not a readable .safetensors file of weights",
+    ]
+
+
+@pytest.mark.parametrize("architecture", ["dsm_zepto.cifar10", "convnext_atto.d2_in1k"])
+def test_a_tag_takes_the_place_of_another(architecture, tmp_path, monkeypatch):
+    weights = write_header(tmp_path / "model.safetensors", architecture=architecture)
+    assert main(["weights", str(weights), "--tag=mine", f"--out={tmp_path / 'out'}"]) == 0
+    assert {path.stem for path in (tmp_path / "out").iterdir()} == {f"{architecture.partition('.')[0]}.mine"}
+    monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path / "out"))
+    assert read_packaged({"dsm_zepto": None}) == {}

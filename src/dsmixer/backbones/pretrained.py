@@ -4,6 +4,7 @@ A name without a tag is the network alone, whatever weights are shipped: its ste
 release. A name with a tag has the options its weights were trained with.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ from dsmixer.weights import About, packaged, read_about, variant_and_tag
 
 
 def read_packaged(variants: dict[str, Any]) -> dict[str, tuple[Path, About]]:
-    """File and metadata of each packaged classifier; ``ValueError`` for a file whose name belies its content."""
-    known = {name: (path, read_about(path)) for name, path in packaged().items()}
-    found = {name: entry for name, entry in known.items() if entry[1].head is None}
-    for name, (path, about) in found.items():
-        if variant_and_tag(name)[0] != about.architecture or about.architecture not in variants:
-            raise ValueError(f"{path} holds weights of {about.architecture}; its name must begin with that")
+    """File and metadata of each packaged classifier of ours; others, such as a peer's, are not for timm to know.
+
+    A file that cannot be read, or whose name belies its content, is a warning: timm must be importable with it.
+    """
+    found = {}
+    for name, path in packaged().items():
+        try:
+            about = read_about(path)
+            if about.head is None and variant_and_tag(name)[0] != variant_and_tag(about.architecture)[0]:
+                raise ValueError(f"{path} holds weights of {about.architecture}; its name must begin with that")
+        except ValueError as error:
+            warnings.warn(f"not registered with timm: {error}", stacklevel=2)
+            continue
+        if about.head is None and about.architecture in variants:
+            found[name] = (path, about)
     return found
 
 

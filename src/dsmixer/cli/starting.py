@@ -10,7 +10,7 @@ from dsmixer.cli.options import flat, read_recipe, read_yaml, recipes, resolve
 from dsmixer.config import Config, ModelConfig
 from dsmixer.engine.distributed import Group, launched
 from dsmixer.engine.folder import new_folder, run_folder, weights_architecture
-from dsmixer.weights import find, read_about, variant_and_tag
+from dsmixer.weights import About, find, packaged, read_about, variant_and_tag
 
 # What a resumed run may change: it moves the work, not the result.
 FREE = {
@@ -62,20 +62,30 @@ def starting(asked: Namespace, rest: list[str]) -> tuple[Config, Start]:
 
 
 def find_weights(model: ModelConfig) -> None:
-    """Make ``weights`` an absolute path, and take name and kwargs from there if the name is null; ``ValueError``."""
+    """Make ``weights`` an absolute path, and take name and kwargs from there if the name is null; ``ValueError``.
+
+    A packaged name becomes the architecture and kwargs that it stands for, and timm's weights for it the file: what the
+    run leaves does not depend on what is packaged.
+    """
+    if path := packaged().get(str(model.name)):
+        _take_network(model, read_about(path))
+        model.weights = str(path) if model.weights == "timm" else model.weights
     if model.weights in (None, "timm"):
         return
     try:
         path = find(model.weights)
         if model.name is None:
-            about = read_about(path)
-            model.name, model.kwargs = about.architecture, {**about.model_kwargs, **model.kwargs}
+            _take_network(model, read_about(path))
         theirs = weights_architecture(path)
     except ValueError as error:
         raise ValueError(f"model.weights: {error}") from error
-    if theirs and variant_and_tag(theirs)[0] != variant_and_tag(model.name)[0]:
+    if theirs and variant_and_tag(theirs)[0] != variant_and_tag(str(model.name))[0]:
         raise ValueError(f"{path} holds weights of {theirs}, but model.name is {model.name}")
     model.weights = str(path.resolve())
+
+
+def _take_network(model: ModelConfig, about: About) -> None:
+    model.name, model.kwargs = about.architecture, {**about.model_kwargs, **model.kwargs}
 
 
 def _launched(config: Config, asked: Namespace) -> tuple[Config, Start]:

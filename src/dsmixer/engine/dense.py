@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dsmixer.data.seeds import WEIGHTS, counted_seed, seed_generators
-from dsmixer.engine.model import constructing, has_other_classes, read_tensors, require_registered
+from dsmixer.engine.model import adapt_channels, constructing, has_other_classes, read_tensors, require_registered
 from dsmixer.heads.detectors import KINDS, Detector
 from dsmixer.heads.segmenter import Segmenter
 
@@ -69,7 +69,7 @@ def start_dense(model: Any, name: str, path: Path, class_names: list[str]) -> st
     tensors = read_tensors(path)
     inner, mine = f"{model.body}.", model.state_dict()
     if not any(key.startswith(inner) for key in tensors):
-        model.start_backbone(tensors, path)
+        model.start_backbone(adapt_channels(tensors, model.get_submodule(f"{inner}model")), path)
         return f"started from the backbone of {path}"
     may_lack: tuple[str, ...] = (AUXILIARY,)
     if has_other_classes(path, class_names):

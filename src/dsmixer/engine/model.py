@@ -96,15 +96,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, name: str, path: Path, class_names: list[str]) -> str:
     """Load a .safetensors file of the same architecture; a head for other classes stays as drawn. Returns the news.
 
-    Of other input channels the first convolution is adapted as timm does it: its response to a gray image stays.
+    Of other input channels the first convolution is adapted.
     """
-    from timm.models import adapt_input_conv
-
     theirs, mine = weights_architecture(path) or "another model", model.state_dict()
-    tensors = read_tensors(path)
-    for key in (f"{prefix}.weight" for prefix in _settings(model, "first_conv")):
-        if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
-            tensors[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])
+    tensors = adapt_channels(read_tensors(path), model)
     head = tuple(f"{prefix}." for prefix in _settings(model, "classifier"))
     if has_other_classes(path, class_names):
         tensors = {key: value for key, value in tensors.items() if not key.startswith(head)}
@@ -114,6 +109,17 @@ def load_weights(model: nn.Module, name: str, path: Path, class_names: list[str]
         raise ValueError(f"{path} holds weights of {theirs}, not of {name} as configured: {min(wrong)} does not match")
     model.load_state_dict({key: value for key, value in tensors.items() if key not in left}, strict=False)
     return f"started from {path}" + (f"; drawn afresh: {', '.join(left)}" if left else "")
+
+
+def adapt_channels(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Weights for the input channels of a timm model, adapted as timm does it: the response to a gray image stays."""
+    from timm.models import adapt_input_conv
+
+    adapted, mine = dict(tensors), model.state_dict()
+    for key in (f"{prefix}.weight" for prefix in _settings(model, "first_conv")):
+        if key in tensors and key in mine and tensors[key].shape[1] != (chans := mine[key].shape[1]):
+            adapted[key] = adapt_input_conv(chans, tensors[key], base_chans=tensors[key].shape[1])
+    return adapted
 
 
 def has_other_classes(path: Path, class_names: list[str]) -> bool:

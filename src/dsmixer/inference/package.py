@@ -11,7 +11,7 @@ from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.dense import without_auxiliary
 from dsmixer.engine.folder import told
 from dsmixer.engine.model import save_weights
-from dsmixer.weights import read_about
+from dsmixer.weights import read_about, variant_and_tag
 
 PLACES = {"--data.root": "FOLDER", "--model.weights": "WEIGHTS", "--out": "", "--resume": ""}
 
@@ -19,9 +19,10 @@ PLACES = {"--data.root": "FOLDER", "--model.weights": "WEIGHTS", "--out": "", "-
 def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None) -> tuple[Path, Path]:
     """Write ARCHITECTURE.TAG.safetensors and its card, ARCHITECTURE.TAG.md, into ``folder``; returns both.
 
-    With a head it is ARCHITECTURE-HEAD.TAG, a name that timm, which knows classifiers alone, never asks for.
-    ``result`` is the run's result.json, for the card. ``ValueError`` for a tag that is no plain word, for files that
-    are there already, and for weights that float16 cannot hold.
+    ``tag`` takes the place of a tag that the architecture has. With a head it is ARCHITECTURE-HEAD.TAG, a name that
+    timm, which knows classifiers alone, never asks for. ``result`` is the run's result.json, for the card.
+    ``ValueError`` for a tag that is no plain word, for files that are there already, and for weights that float16
+    cannot hold.
     """
     from safetensors.torch import load_file
 
@@ -30,7 +31,7 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     about = read_about(weights)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder} is a file; give a folder")
-    name = f"{about.architecture}{f'-{about.head}' if about.head else ''}.{tag}"
+    name = f"{variant_and_tag(about.architecture)[0]}{f'-{about.head}' if about.head else ''}.{tag}"
     file, card = folder / f"{name}.safetensors", folder / f"{name}.md"
     for path in (file, card):
         if path.exists():
