@@ -146,20 +146,20 @@ def checkpoint(tensors, state, **changes):
 
 GOOD = safetensors({"model/w": entry(0, 8)}, bytes(8))
 CHECKPOINTS = {
-    "a pickle as tensors": checkpoint(WEIGHTS["a pickle"], {}),
-    "negative offsets": checkpoint(WEIGHTS["negative offsets"], {}),
-    "a pickle as JSON": (GOOD, pickle.dumps(Canary())),
-    "deep JSON": (GOOD, b"[" * 100_000),
-    "no state": checkpoint(GOOD, {}),
-    "a state without its parts": checkpoint(GOOD, {"step": 5}),
-    "a state of another kind": checkpoint(GOOD, [1, 2]),
-    "a size that is text": checkpoint(GOOD, {}, bytes="many"),
+    "a pickle as tensors": (*checkpoint(WEIGHTS["a pickle"], {"step": 5}), ".safetensors is not ours: "),
+    "negative offsets": (*checkpoint(WEIGHTS["negative offsets"], {"step": 5}), ".safetensors is not ours: "),
+    "a pickle as JSON": (GOOD, pickle.dumps(Canary()), ".json is damaged"),
+    "deep JSON": (GOOD, b"[" * 100_000, ".json is damaged"),
+    "no state": (*checkpoint(GOOD, {}), ".json is damaged"),
+    "a state without its parts": (*checkpoint(GOOD, {"step": 5}), "does not fit this version (KeyError"),
+    "a state of another kind": (*checkpoint(GOOD, [1, 2]), ".json is damaged"),
+    "a size that is text": (*checkpoint(GOOD, {"step": 5}, bytes="many"), ".safetensors is damaged"),
 }
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_checkpoints(name, tmp_path, capsys):
-    tensors, facts = CHECKPOINTS[name]
+    tensors, facts, reason = CHECKPOINTS[name]
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text(
         "model: {name: dsm_test}\ndata: {name: digits, image_size: 8, in_chans: 1, mean: [0.3], std: [0.4]}\n"
@@ -167,7 +167,9 @@ def test_checkpoints(name, tmp_path, capsys):
     (tmp_path / "run" / "checkpoints" / "step-00000005.safetensors").write_bytes(tensors)
     (tmp_path / "run" / "checkpoints" / "step-00000005.json").write_bytes(facts)
     assert main(["train", "--resume=run"]) == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("dsmixer: error: ")
+    told = capsys.readouterr().err
+    assert told.splitlines()[-1].startswith("dsmixer: error: ")
+    assert reason in told
 
 
 FORBIDDEN = re.compile(

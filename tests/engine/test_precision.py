@@ -12,6 +12,7 @@ from torch import nn
 
 from dsmixer.engine.loop import Step, TrainingError, update
 from dsmixer.engine.state import TrainState
+from dsmixer.tasks.classification import Classification
 
 from .shrunken import SHRUNK, sha, train
 
@@ -118,16 +119,58 @@ def assert_same_training(folder, plain):
 def test_a_compiled_run_resumes_and_its_weights_have_the_names_and_values_of_the_plain_one(
     tmp_path, monkeypatch, plain
 ):
-    # the default backend writes and compiles C++ for minutes
-    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend="eager"))
+    calls = []
+
+    def backend(graph, _):  # the default one writes and compiles C++ for minutes
+        def called(*inputs):
+            calls.append(1)
+            return graph.forward(*inputs)
+
+        return called
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
     compiled = [*SHORT, "--run.compile=true", f"--out={tmp_path}"]
     with monkeypatch.context() as patch:
         interrupt_at(patch, 3)
         assert train(*compiled) == 130
+    before = len(calls)
     assert train(f"--resume={tmp_path}") == 0
+    assert 0 < before < len(calls)
     assert_same_training(tmp_path, plain)
 
 
 def test_channels_last_changes_the_layout_not_the_training(tmp_path, plain):
     assert train(*SHORT, "--run.channels_last=true", f"--out={tmp_path}") == 0
     assert_same_training(tmp_path, plain)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_images_and_convolutions_lie_in_memory_as_was_asked(asked, tmp_path, monkeypatch):
+    seen = set()
+
+    def watch(name):
+        original = getattr(Classification, name)
+
+        def watched(self, model, batch):
+            kernels = [weight for weight in model.parameters() if weight.ndim == 4 and min(weight.shape[1:]) > 1]
+            lies = {each.is_contiguous(memory_format=torch.channels_last) for each in (batch.images, *kernels)}
+            seen.add((name, len(kernels) > 1, *lies))
+            return original(self, model, batch)
+
+        monkeypatch.setattr(Classification, name, watched)
+
+    watch("loss")
+    watch("update")
+    color = ["--data.in_chans=3", "--data.mean=[0, 0, 0]", "--data.std=[1, 1, 1]", "--data.batch_size=512"]
+    assert train(*SHORT, *color, f"--run.channels_last={asked}", f"--out={tmp_path}") == 0
+    assert seen == {("loss", True, asked), ("update", True, asked)}
+
+
+def test_a_deterministic_run_refuses_what_has_no_deterministic_form(tmp_path, monkeypatch):
+    monkeypatch.setattr(Classification, "loss", lambda *_: torch.zeros(2).put_(torch.tensor([0]), torch.ones(1)))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    try:
+        with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
+            train(*SHORT, "--run.deterministic=true", f"--out={tmp_path}")
+    finally:
+        torch.use_deterministic_algorithms(False)
