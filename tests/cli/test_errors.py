@@ -270,6 +270,8 @@ def test_run_folders_are_numbered_and_overwriting_keeps_what_is_not_ours(here):
     assert str(new_folder(None, "digits", False)) == "runs/digits-001"
     (here / "runs" / "digits-007").mkdir(parents=True)
     assert str(new_folder(None, "digits", False)) == "runs/digits-008"
+    with pytest.raises(ValueError, match="is not UTF-8, and safetensors would not read the weights in it"):
+        new_folder(os.fsdecode(b"caf\xe9"), "digits", False)
     (here / "run" / "notes.txt").write_text("mine")
     empty_folder(new_folder("run", "digits", True))
     assert [path.name for path in (here / "run").iterdir()] == ["notes.txt"]

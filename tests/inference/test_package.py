@@ -141,6 +141,9 @@ def test_mistakes(weights, shipped, tmp_path, capsys):
     assert "exists; remove it first" in capsys.readouterr().err
     assert main(["weights", str(weights), "--tag=../x", f"--out={tmp_path}"]) == 2
     assert "--tag is '../x', but it must be letters, digits and _" in capsys.readouterr().err
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:-8])
+    assert main(["weights", str(tmp_path / "cut.safetensors"), "--tag=a", f"--out={tmp_path}"]) == 2
+    assert "cut.safetensors is not a readable .safetensors file of weights" in capsys.readouterr().err
     huge = write_weights(tmp_path / "huge.safetensors")
     from dsmixer.engine.model import save_weights
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from dsmixer.data.names import spelt_out
 from dsmixer.weights.about import metadata
 
 MADE_HERE = (
@@ -33,6 +34,8 @@ def new_folder(out: str | None, name: str, overwrite: bool) -> Path:
         return Path("runs") / f"{name}-{max(taken, default=0) + 1:03d}"
     folder = Path(out)
     check_place(folder)
+    if spelt_out(out) != out:
+        raise ValueError(f"--out {out} is not UTF-8, and safetensors would not read the weights in it; choose another")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"--out {out} is not empty, and not the folder of a run either; choose another")

@@ -10,7 +10,7 @@ import torch
 from dsmixer.engine.checkpoint import write_atomically
 from dsmixer.engine.dense import without_auxiliary
 from dsmixer.engine.folder import told
-from dsmixer.engine.model import save_weights
+from dsmixer.engine.model import read_tensors, save_weights
 from dsmixer.weights import read_about, variant_and_tag
 
 PLACES = {"--data.root": "FOLDER", "--model.weights": "WEIGHTS", "--out": "", "--resume": ""}
@@ -24,8 +24,6 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     ``ValueError`` for a tag that is no plain word, for files that are there already, and for weights that float16
     cannot hold.
     """
-    from safetensors.torch import load_file
-
     if not re.fullmatch(r"\w+", tag, re.ASCII):
         raise ValueError(f"--tag is {tag!r}, but it must be letters, digits and _, such as tiny_imagenet_100")
     about = read_about(weights)
@@ -36,7 +34,7 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     for path in (file, card):
         if path.exists():
             raise ValueError(f"{path} exists; remove it first, or choose another --tag or --out")
-    halved = {key: _half(key, tensor) for key, tensor in without_auxiliary(load_file(weights)).items()}
+    halved = {key: _half(key, tensor) for key, tensor in without_auxiliary(read_tensors(weights)).items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(file, halved, about.to_dict())
     write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result))
