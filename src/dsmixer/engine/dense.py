@@ -63,8 +63,7 @@ def _try(body: nn.Module, name: str, in_chans: int) -> None:
 def start_dense(model: Any, name: str, path: Path, class_names: list[str]) -> str:
     """Load a .safetensors file: of a whole classifier for the backbone, or of the same head, perhaps for other classes.
 
-    What tells other classes stays as drawn.
-    Returns the news. ``ValueError`` for anything else.
+    What tells other classes stays as drawn. Returns the news. ``ValueError`` for anything else.
     """
     tensors = read_tensors(path)
     inner, mine = f"{model.body}.", model.state_dict()
