@@ -124,6 +124,18 @@ class Emphasis(nn.Module):
         return ring_weights(gains_KC[None], *s_BUVC.shape[1:3])
 
 
+class GroupEmphasis(nn.Module):
+    """Static: one learned gain per ring and group of channels, of the mean too, at first an emphasis of high rings."""
+
+    def __init__(self, dim: int, num_groups: int = 8, octave: float = 0.2) -> None:
+        super().__init__()
+        start = octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])
+        self.log_gains = nn.Parameter(start[:, None].repeat(1, num_groups))
+
+    def forward(self, s_BUVC: Tensor) -> Tensor:
+        return per_channel(ring_weights(self.log_gains.exp()[None], *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
+
+
 class CrossGains(nn.Module):
     """Every ring's gain from the powers of all rings of its channel, the mean among them: a matrix of exponents."""
 
@@ -225,6 +237,7 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "batch and own from 0.25": partial(BatchAndOwnGains, start=0.25),
     "emphasis": Emphasis,
     "strong emphasis": partial(Emphasis, octave=0.4),
+    "group emphasis": GroupEmphasis,
     "cross": CrossGains,
     "context": ContextGains,
     "context alone": partial(ContextGains, whitened=False),

@@ -53,12 +53,11 @@ def whole(**options: Any) -> Mixer:
 DYNAMIC = {
     "dsm-static": dsm(gains="none"),
     "dsm-emphasis": dsm(gains="emphasis"),
+    "dsm-group-emphasis": dsm(gains="group emphasis"),
     "dsm-batch": dsm(gains="batch"),
     "dsm-shuffled": dsm(content="other"),
     "dsm-other-gate": dsm(gate="other"),
     "dsm-no-gate": dsm(gate="none"),
-    "dsm-no-gate-static": dsm(gate="none", gains="none"),
-    "dsm-cross": dsm(gains="cross"),
     "dsm-context": dsm(gains="context"),
     "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),

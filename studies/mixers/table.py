@@ -5,7 +5,8 @@ uv run python -m studies.mixers.table --question 1-dynamic
 
 All mixers of a seed see the same images in the same order, so the runs of a seed on one kind of device are a pair:
 "behind" is the mean difference to the question's first mixer over the pairs, ± its standard error; the spread is pooled
-over all mixers of the protocol and data set, for three pairs say little of their own. "ms/image" is the time of
+over all mixers of the protocol and data set, for three pairs say little of their own, and not stated where all of
+them say little. "ms/image" is the time of
 training an image on one idle CPU core, measured side by side (`speed-cpu.csv`); the rates in `results.csv` are of
 shared machines.
 """
@@ -23,6 +24,7 @@ from studies.mixers.peers import PEERS
 from studies.mixers.run import rows
 
 DEFAULT = "dsm"
+FREEDOM = 5  # of a spread, at least
 
 
 class Summary(NamedTuple):
@@ -75,7 +77,7 @@ def with_errors(found: list[Summary]) -> list[Summary]:
         several = [s.behind for s in found if s.dataset == dataset and len(s.behind) > 1]
         freedom = sum(len(pairs) - 1 for pairs in several)
         squares = sum((len(pairs) - 1) * statistics.variance(pairs) for pairs in several)
-        pooled[dataset] = (squares / freedom) ** 0.5 if freedom else 0.0
+        pooled[dataset] = (squares / freedom) ** 0.5 if freedom >= FREEDOM else 0.0
     return [s._replace(error=pooled[s.dataset] / len(s.behind) ** 0.5) if s.behind else s for s in found]
 
 

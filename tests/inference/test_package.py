@@ -161,6 +161,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(weights, tmp_path, capsy
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_whose_card_cannot_be_written_leave_too(weights, tmp_path, monkeypatch, capsys):
+    def refuse(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("dsmixer.inference.package.write_atomically", refuse)
+    assert main(["weights", str(weights), "--tag=x", f"--out={tmp_path}"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_default_knows_the_most_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("DSMIXER_WEIGHTS", str(tmp_path))
     write_weights(tmp_path / "dsm_test.letters.safetensors", class_names=list("abcdefghijklm"))

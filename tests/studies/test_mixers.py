@@ -449,12 +449,14 @@ def test_a_step_that_is_replayed_does_what_a_step_does(short: None, monkeypatch)
 
 def test_the_table_states_mean_deviation_and_the_difference_to_the_default() -> None:
     row = dict.fromkeys(run.FIELDS, "1") | {"protocol": "p", "dataset": "tiny", "mixer": "a"}
-    results = [row | {"seed": str(seed), "test_acc": accuracy} for seed, accuracy in enumerate(("50", "52", "54"))]
+    results = [row | {"seed": str(seed), "test_acc": accuracy} for seed, accuracy in enumerate(("50", "52", "54") * 2)]
     results.append(row | {"mixer": "b", "seed": "7", "test_acc": "60"})
-    results += [row | {"mixer": "dsm", "seed": str(seed), "test_acc": "58"} for seed in range(2)]
+    results += [row | {"mixer": "dsm", "seed": str(seed), "test_acc": "58"} for seed in range(6)]
     found = table.summaries(results, "p")
     assert [s.mixer for s in found] == ["b", "dsm", "a"]
-    assert "| a | 3 | 52.00 ± 2.00 | +7.00 ± 1.00 |" in table.markdown(found)
+    assert "| a | 6 | 52.00 ± 1.79 | +6.00 ± 0.73 |" in table.markdown(found)
+    few = [each for each in results if each["seed"] != "5"]  # too few pairs to say how they spread
+    assert "| a | 5 | 51.60 ± 1.67 | +6.40 |" in table.markdown(table.summaries(few, "p"))
     assert "| b | 1 | 60.00 |  |" in table.markdown(found)  # its seed is not among the default's
     elsewhere = row | {"mixer": "dsm", "seed": "7", "test_acc": "70", "device": "another"}
     assert "| b | 1 | 60.00 |  |" in table.markdown(table.summaries([*results, elsewhere], "p"))  # nor is it a pair

@@ -9,7 +9,7 @@ from dsmixer.data.bad import BadFiles, DataError
 from dsmixer.data.loader import Feed, in_order
 from dsmixer.data.samples import Samples
 from dsmixer.engine.hardware import describe
-from dsmixer.inference.loaded import Loaded
+from dsmixer.inference.loaded import Loaded, first_line
 
 ABSENT = -2  # a class of the data that the weights do not know
 
@@ -86,4 +86,4 @@ def measured(judge: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except DataError:
         raise
     except (RuntimeError, ValueError) as error:  # PyTorch raises the first where memory is too small
-        return {"error": str(error).strip().splitlines()[0]}
+        return {"error": first_line(error)}

@@ -16,6 +16,7 @@ from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import describe
 from dsmixer.inference.dense import places, require_known
+from dsmixer.inference.loaded import first_line
 from dsmixer.tasks.evaluation import Evaluation, wilson
 
 if TYPE_CHECKING:
@@ -166,5 +167,5 @@ def _refusal(model: "Classifier", side: int, batch_size: int) -> str | None:
     try:
         model.logits(torch.zeros(batch_size, model.about.in_chans, side, side))
     except (RuntimeError, AssertionError, ValueError) as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return None

@@ -69,7 +69,12 @@ def inputs(images: Any) -> Iterator[Input]:
 
 def failure(size: str, error: RuntimeError) -> str:
     """Why there is no answer to images of this size; most often, memory is too small for them."""
-    return f"the network fails at {size}: {str(error).strip().splitlines()[0]}"
+    return f"the network fails at {size}: {first_line(error)}"
+
+
+def first_line(error: Exception) -> str:
+    """Of its message; its type where it has none, as a bare assert."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def opened(images: Any, mode: str, workers: int) -> Iterator[Opened]:

@@ -37,7 +37,11 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     halved = {key: _half(key, tensor) for key, tensor in without_auxiliary(read_tensors(weights)).items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(file, halved, about.to_dict())
-    write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result))
+    try:
+        write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result))
+    except OSError:
+        file.unlink()  # both or neither: the next try would be told that it exists
+        raise
     return file, card
 
 

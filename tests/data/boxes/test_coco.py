@@ -55,6 +55,11 @@ def test_boxes_classes_and_pixels_agree(folder):
             assert [*white.min(0), *white.max(0) + 1] == [top, left, bottom, right]
 
 
+def test_an_area_that_is_null_is_that_of_the_box(folder):
+    plain = open_coco(str(folder))["train"].objects(0).areas
+    assert (spoil(folder, edit(0, area=None))["train"].objects(0).areas == plain).all()
+
+
 def test_the_truth_is_what_the_file_says(folder):
     truth = open_coco(str(folder))["val"].truth(1)
     assert truth["image"] == {"id": 51, "width": 64, "height": 48}

@@ -99,7 +99,7 @@ def _add_object(collector: Collector, entry: dict[str, Any], names: dict[int, st
             collector.classes.index(names[category]),
             box,
             crowd=bool(entry.get("iscrowd", 0)),
-            area=float(entry["area"]) if "area" in entry else None,
+            area=float(entry["area"]) if entry.get("area") is not None else None,
             segmentation=entry.get("segmentation") or None,  # tools that only draw boxes write []
             name=name,
         )
