@@ -125,15 +125,20 @@ class Emphasis(nn.Module):
 
 
 class GroupEmphasis(nn.Module):
-    """Static: one learned gain per ring and group of channels, of the mean too, at first an emphasis of high rings."""
+    """Static: one learned gain per ring and group of channels, of the mean too, at first an emphasis of high rings.
 
-    def __init__(self, dim: int, num_groups: int = 8, octave: float = 0.2) -> None:
+    ``speed``: how much faster its logarithm learns than other parameters.
+    """
+
+    def __init__(self, dim: int, num_groups: int = 8, octave: float = 0.2, speed: float = 1.0) -> None:
         super().__init__()
+        self.speed = speed
         start = octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])
-        self.log_gains = nn.Parameter(start[:, None].repeat(1, num_groups))
+        self.log_gains = nn.Parameter(start[:, None].repeat(1, num_groups) / speed)
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
-        return per_channel(ring_weights(self.log_gains.exp()[None], *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
+        gains_KG = torch.exp(self.speed * self.log_gains)
+        return per_channel(ring_weights(gains_KG[None], *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
 
 class CrossGains(nn.Module):
@@ -238,6 +243,7 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "emphasis": Emphasis,
     "strong emphasis": partial(Emphasis, octave=0.4),
     "group emphasis": GroupEmphasis,
+    "fast group emphasis": partial(GroupEmphasis, speed=5.0),
     "cross": CrossGains,
     "context": ContextGains,
     "context alone": partial(ContextGains, whitened=False),

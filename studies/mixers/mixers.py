@@ -54,6 +54,7 @@ DYNAMIC = {
     "dsm-static": dsm(gains="none"),
     "dsm-emphasis": dsm(gains="emphasis"),
     "dsm-group-emphasis": dsm(gains="group emphasis"),
+    "dsm-fast-group-emphasis": dsm(gains="fast group emphasis"),
     "dsm-batch": dsm(gains="batch"),
     "dsm-shuffled": dsm(content="other"),
     "dsm-other-gate": dsm(gate="other"),
