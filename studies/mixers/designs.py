@@ -6,7 +6,6 @@
 Layout: B batch, H W token grid, U V frequencies, K bands, G channel groups, C channels.
 """
 
-import math
 from functools import partial
 from typing import Literal
 
@@ -15,9 +14,9 @@ from timm.layers import SwiGLU
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from dsmixer.layers.weights import POWER_FLOOR, DynamicGains
-from dsmixer.spectral import dct2, idct2, ring_powers, ring_weights, synthesis2
-from studies.mixers.gains import GAINS
+from dsmixer.layers.weights import DynamicGains
+from dsmixer.spectral import dct2, idct2, ring_weights, synthesis2
+from studies.mixers.gains import GAINS, image_content, zero_
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 from studies.mixers.responses import BASES, COSINE, MIXED, AxisResponse, Bases, Response, synthesised
 
@@ -138,15 +137,12 @@ class MixedFilters(nn.Module):
 
     def reset_parameters(self) -> None:
         """No filter is used."""
-        nn.init.zeros_(self.to_amounts.weight)
-        nn.init.zeros_(self.to_amounts.bias)
+        zero_(self.to_amounts)
 
     def forward(self, v_BUVC: Tensor) -> Tensor:
         """(B, U, V, C): what to add to the static response."""
         height, width = v_BUVC.shape[1:3]
-        means = v_BUVC[:, 0, 0] / math.sqrt(height * width)
-        powers = ring_powers(v_BUVC.unflatten(-1, (self.num_groups, -1)).square().mean(-1), NUM_RINGS)
-        read = torch.cat([means, torch.log(powers + POWER_FLOOR).flatten(1)], -1)
+        read = image_content(v_BUVC, self.num_groups, NUM_RINGS)
         amounts_BNG = self.to_amounts(gelu(self.hidden(self.norm(read)))).unflatten(-1, (-1, self.num_groups))
         filters = torch.stack([response(height, width) for response in self.filters])
         return torch.einsum("bng,nuvgc->buvgc", amounts_BNG, filters.unflatten(-1, (self.num_groups, -1))).flatten(-2)
@@ -162,8 +158,7 @@ class TokenGains(nn.Module):
 
     def reset_parameters(self) -> None:
         """All 1."""
-        nn.init.zeros_(self.to_gains.weight)
-        nn.init.zeros_(self.to_gains.bias)
+        zero_(self.to_gains)
 
     def rings(self, v_BUVC: Tensor, synthesis) -> Tensor:
         """(K, B, H, W, C): the values' part in every ring."""

@@ -17,6 +17,25 @@ from dsmixer.spectral import band_powers, ring_powers, ring_weights, spectrum_we
 NUM_BANDS = 6
 
 
+def zero_(layer: nn.Linear) -> None:
+    """What follows starts as if the layer were not there."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def image_content(s_BUVC: Tensor, num_groups: int, num_rings: int = NUM_BANDS) -> Tensor:
+    """(B, C + K·G): what a layer can read of an image, its means and the log power of each ring and group."""
+    height, width = s_BUVC.shape[1:3]
+    means = s_BUVC[:, 0, 0] / math.sqrt(height * width)
+    powers = ring_powers(s_BUVC.square().unflatten(-1, (num_groups, -1)).mean(-1), num_rings)
+    return torch.cat([means, torch.log(powers + POWER_FLOOR).flatten(1)], -1)
+
+
+def emphasis(octave: float) -> Tensor:
+    """(K): logarithms of gains that rise by so much an octave; that of the mean is 1."""
+    return octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])
+
+
 class NoGains(nn.Module):
     """Static."""
 
@@ -37,8 +56,7 @@ class MlpGains(nn.Module):
 
     def reset_parameters(self) -> None:
         """Every gain is 1."""
-        nn.init.zeros_(self.to_gains.weight)
-        nn.init.zeros_(self.to_gains.bias)
+        zero_(self.to_gains)
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
         height, width, dim = s_BUVC.shape[1:]
@@ -116,8 +134,7 @@ class Emphasis(nn.Module):
 
     def __init__(self, dim: int, octave: float = 0.2) -> None:
         super().__init__()
-        start = octave * torch.arange(NUM_BANDS - 1).flip(0).neg().add(2.0)
-        self.log_gains = nn.Parameter(start[:, None].repeat(1, dim))
+        self.log_gains = nn.Parameter(emphasis(octave)[1:, None].repeat(1, dim))
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
         gains_KC = torch.cat([torch.ones_like(self.log_gains[:1]), self.log_gains.exp()])
@@ -133,8 +150,7 @@ class GroupEmphasis(nn.Module):
     def __init__(self, dim: int, num_groups: int = 8, octave: float = 0.2, speed: float = 1.0) -> None:
         super().__init__()
         self.speed = speed
-        start = octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])
-        self.log_gains = nn.Parameter(start[:, None].repeat(1, num_groups) / speed)
+        self.log_gains = nn.Parameter(emphasis(octave)[:, None].repeat(1, num_groups) / speed)
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
         gains_KG = torch.exp(self.speed * self.log_gains)
@@ -173,14 +189,11 @@ class ContextGains(nn.Module):
 
     def reset_parameters(self) -> None:
         """Every gain is 1."""
-        nn.init.zeros_(self.to_gains.weight)
-        nn.init.zeros_(self.to_gains.bias)
+        zero_(self.to_gains)
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
         height, width, dim = s_BUVC.shape[1:]
-        powers_BKG = ring_powers(s_BUVC.square().unflatten(-1, (self.num_groups, -1)).mean(-1), NUM_BANDS)
-        mean = s_BUVC[:, 0, 0] / math.sqrt(height * width)
-        read = self.read(torch.cat([mean, torch.log(powers_BKG + POWER_FLOOR).flatten(1)], -1))
+        read = self.read(image_content(s_BUVC, self.num_groups))
         gains_BKG = torch.exp(self.to_gains(gelu(read))).unflatten(-1, (NUM_BANDS, self.num_groups))
         return self.own(s_BUVC) * per_channel(ring_weights(gains_BKG, height, width), dim)
 

@@ -16,7 +16,7 @@ from studies.mixers.designs import LocalAndGlobal, Trial, Whole, WithGatedMlp, g
 from studies.mixers.frame import Mixer, Place
 from studies.mixers.peers import PEERS
 from studies.mixers.peers.convolution import FilteredGateConv, GatedConv, NearConv
-from studies.mixers.variants import exchanged
+from studies.mixers.variants import Generated, exchanged
 
 
 def _dsm(at: Place, block: Mapping[str, Any], **options: Any) -> nn.Module:
@@ -27,6 +27,16 @@ def _dsm(at: Place, block: Mapping[str, Any], **options: Any) -> nn.Module:
 def dsm(*, recipe: Mapping[str, Any] | None = None, block: Mapping[str, Any] | None = None, **options: Any) -> Mixer:
     """A row for what `dsm_*` builds, or for that with a part exchanged, with other options, or trained otherwise."""
     return Mixer(partial(_dsm, block=block or {}, **options), mlp="none", recipe=recipe or {})
+
+
+def generated(**options: Any) -> Mixer:
+    """A row for what `dsm_*` builds with gains that a layer generates for both filters, see `Generated`."""
+
+    def make(at: Place) -> nn.Module:
+        default = SpectrumBlock(at.dim)
+        return WithGatedMlp(Generated(default.mixer, **options), default.mlp)
+
+    return Mixer(make, mlp="none")
 
 
 def far(*, divisor: int = 8, **options: Any) -> Mixer:
@@ -62,10 +72,10 @@ DYNAMIC = {
     "dsm-context": dsm(gains="context"),
     "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),
-    "dsm-generated": dsm(gains="generated 4 0"),
-    "dsm-generated-shuffled": dsm(gains="generated 4 0", content="other"),
-    "dsm-generated-emphasis": dsm(gains="generated 4 0.2"),
-    "dsm-generated-emphasis-shuffled": dsm(gains="generated 4 0.2", content="other"),
+    "dsm-generated": generated(),
+    "dsm-generated-shuffled": generated(of_other=True),
+    "dsm-generated-emphasis": generated(octave=0.2),
+    "dsm-generated-emphasis-shuffled": generated(octave=0.2, of_other=True),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {

@@ -3,7 +3,6 @@
 Layout: B batch, H W token grid, U V frequencies, C channels.
 """
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -11,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
 from dsmixer.layers import SpectrumFilter, SpectrumMixer
-from dsmixer.layers.weights import POWER_FLOOR, SpectrumWeights
-from dsmixer.spectral import dct, dct2, idct, idct2, ring_powers, ring_weights
+from dsmixer.layers.weights import SpectrumWeights
+from dsmixer.spectral import dct, dct2, idct, idct2, ring_weights
 from dsmixer.spectral.constants import DIRECT, Constants
-from studies.mixers.gains import GAINS, NUM_BANDS
+from studies.mixers.gains import GAINS, NUM_BANDS, emphasis, image_content
 from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
 
 # How a filter's static response is made from (channels, side of the grid, whether it starts as the identity).
@@ -45,7 +44,7 @@ def exchanged(
     Args:
         mixer: what is changed.
         side: of the token grid; a response per bin alone needs it.
-        gains: of values and gate, see `studies.mixers.gains`; or "generated N O", see `Generated`: hidden, octave.
+        gains: of values and gate, see `studies.mixers.gains`.
         content: which image of the batch they are made from.
         response: the static one, see `RESPONSES`.
         values: synthesised by cosines and sines in four groups of channels, or all four in every channel.
@@ -56,7 +55,7 @@ def exchanged(
     """
     for one in (mixer.values, mixer.gate):
         dim, identity = one.proj.out_features, one.weights.response.identity
-        if (gains, content) != ("default", "own") and not gains.startswith("generated"):
+        if (gains, content) != ("default", "own"):
             one.weights.gains = Gains(GAINS[gains](dim), content == "other")
         if response != "default":
             one.weights.response = RESPONSES[response](dim, side, identity)
@@ -68,9 +67,6 @@ def exchanged(
         mixer.values.near, mixer.gate.near = (Windows(mixer.out_proj.in_features) for _ in range(2))
     if gate in GATES:
         mixer.gate = GATES[gate](mixer.gate)
-    if gains.startswith("generated"):
-        hidden_dim, octave = gains.split()[1:]
-        return Generated(mixer, of_other=content == "other", hidden_dim=int(hidden_dim), octave=float(octave))
     if not norm:
         mixer.norm = nn.Identity()
     return Ungated(mixer) if gate == "none" else mixer
@@ -173,7 +169,13 @@ class Generated(nn.Module):
     """
 
     def __init__(
-        self, of: SpectrumMixer, *, of_other: bool, num_groups: int = 8, hidden_dim: int = 4, octave: float = 0.0
+        self,
+        of: SpectrumMixer,
+        *,
+        of_other: bool = False,
+        num_groups: int = 8,
+        hidden_dim: int = 4,
+        octave: float = 0.0,
     ) -> None:
         super().__init__()
         dim = of.out_proj.in_features
@@ -187,8 +189,7 @@ class Generated(nn.Module):
         """The same gains for all images."""
         nn.init.zeros_(self.to_gains.weight)
         with torch.no_grad():
-            start = self.octave * torch.tensor([0.0, -2.0, -1.0, 0.0, 1.0, 2.0])  # no change of the mean
-            self.to_gains.bias.copy_(start.repeat_interleave(2 * self.num_groups))
+            self.to_gains.bias.copy_(emphasis(self.octave).repeat_interleave(2 * self.num_groups))
 
     def forward(self, x_BHWC: Tensor) -> Tensor:
         """Mixed tokens."""
@@ -202,9 +203,7 @@ class Generated(nn.Module):
     def gains(self, x_BUVC: Tensor) -> tuple[Tensor, ...]:
         """(B, U, V, G, 1) for the values and for the gate."""
         height, width = x_BUVC.shape[1:3]
-        mean = x_BUVC[:, 0, 0] / math.sqrt(height * width)
-        powers_BKG = ring_powers(x_BUVC.square().unflatten(-1, (self.num_groups, -1)).mean(-1), NUM_BANDS)
-        read = torch.cat([mean, torch.log(powers_BKG + POWER_FLOOR).flatten(1)], -1)
+        read = image_content(x_BUVC, self.num_groups)
         gains_BKG = torch.exp(self.to_gains(gelu(self.hidden(read)))).unflatten(-1, (NUM_BANDS, -1))
         if self.of_other:
             gains_BKG = gains_BKG.roll(1, 0)

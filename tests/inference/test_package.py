@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 import dsmixer
 from dsmixer.backbones.pretrained import read_packaged
 from dsmixer.cli import main
+from dsmixer.engine.checkpoint import CheckpointError
 from dsmixer.inference.package import public
 from dsmixer.weights import default, packaged, read_about
 
@@ -161,13 +162,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(weights, tmp_path, capsy
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_whose_card_cannot_be_written_leave_too(weights, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [CheckpointError("no room"), OSError(5, "no room")], ids=repr)
+def test_weights_whose_card_cannot_be_written_leave_too(error, weights, tmp_path, monkeypatch, capsys):
     def refuse(path, data):
-        raise OSError(28, "No space left on device", str(path))
+        raise error
 
     monkeypatch.setattr("dsmixer.inference.package.write_atomically", refuse)
     assert main(["weights", str(weights), "--tag=x", f"--out={tmp_path}"]) == 1
-    assert "No space left on device" in capsys.readouterr().err
+    assert "no room" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from dsmixer.cli import Parser
 from dsmixer.cli.progress import bar
+from dsmixer.data.names import first_line
 from dsmixer.weights import packaged, variant_and_tag
 
 
@@ -70,7 +71,7 @@ def row(name: str, height: int, width: int) -> Row:
     try:
         return Row(name, cost(name, height, width), "")
     except Exception as error:  # any of a thousand models that are not ours
-        return Row(name, None, str(error).strip().partition("\n")[0] or type(error).__name__)
+        return Row(name, None, first_line(error))
 
 
 def main(argv: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Names of files: as text that can be written anywhere, and in what the system complains of."""
+"""Names of files as text that can be written anywhere, and complaints: with the name, and in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,11 @@ def spelt_out(text: str) -> str:
     Python keeps such bytes as lone surrogates, which no UTF-8 file and no font has.
     """
     return text.encode(errors="backslashreplace").decode()
+
+
+def first_line(error: Exception) -> str:
+    """Of its message; its type where it has none, as a bare assert."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dsmixer.data.folder import SPLITS, SUFFIXES, listing
+from dsmixer.data.folder import SPLITS, SUFFIXES, listing, split_of
 from dsmixer.data.source import MAX_BYTES, Encoded, Source, numbers, too_large
 
 INDEX, CLASSES, VERSION = "index.json", "classes.txt", 1
@@ -80,7 +80,7 @@ def find_shards(root: str) -> dict[str, list[str]]:
     """Tar files by split: by a word of their name, or by the folder they lie in; otherwise train."""
     found: dict[str, list[str]] = {}
     folders, files = listing(root)
-    inner = {os.path.join(name, file): SPLITS[name.lower()] for name in folders if name.lower() in SPLITS
+    inner = {os.path.join(name, file): split for name in folders if (split := split_of(name))
              for file in listing(os.path.join(root, name))[1]}  # fmt: skip
     for name, split in {**dict.fromkeys(files), **inner}.items():
         if name.endswith(COMPRESSED):

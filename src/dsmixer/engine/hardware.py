@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from dsmixer.data.names import first_line
+
 
 def pick_device(name: str, setting: str = "run.device") -> torch.device:
     """The device called ``name``; "auto" is CUDA where there is one, else the CPU. ``setting`` is for the error."""
@@ -16,7 +18,7 @@ def pick_device(name: str, setting: str = "run.device") -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).tolist()  # "meta" can be written to, but never read
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).splitlines()[0].partition(". ")[0]
+        reason = first_line(error).partition(". ")[0]
         raise ValueError(
             f"{setting} is {name}, which this machine does not offer ({reason}); try auto or cpu"
         ) from error

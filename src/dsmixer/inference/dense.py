@@ -7,9 +7,10 @@ from typing import Any
 
 from dsmixer.data.bad import BadFiles, DataError
 from dsmixer.data.loader import Feed, in_order
+from dsmixer.data.names import first_line
 from dsmixer.data.samples import Samples
 from dsmixer.engine.hardware import describe
-from dsmixer.inference.loaded import Loaded, first_line
+from dsmixer.inference.loaded import Loaded
 
 ABSENT = -2  # a class of the data that the weights do not know
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from dsmixer.config import DataConfig
 from dsmixer.data.bad import BadFiles, DataError
 from dsmixer.data.loader import Feed, Images, in_order
+from dsmixer.data.names import first_line
 from dsmixer.data.splits import Split, open_splits
 from dsmixer.data.transforms import eval_transform
 from dsmixer.engine.hardware import describe
 from dsmixer.inference.dense import places, require_known
-from dsmixer.inference.loaded import first_line
 from dsmixer.tasks.evaluation import Evaluation, wilson
 
 if TYPE_CHECKING:

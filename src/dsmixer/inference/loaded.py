@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 
 from dsmixer.data.ahead import ahead
+from dsmixer.data.names import first_line
 from dsmixer.inference.inputs import Input, expand, image_of
 from dsmixer.weights import About
 
@@ -70,11 +71,6 @@ def inputs(images: Any) -> Iterator[Input]:
 def failure(size: str, error: RuntimeError) -> str:
     """Why there is no answer to images of this size; most often, memory is too small for them."""
     return f"the network fails at {size}: {first_line(error)}"
-
-
-def first_line(error: Exception) -> str:
-    """Of its message; its type where it has none, as a bare assert."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def opened(images: Any, mode: str, workers: int) -> Iterator[Opened]:

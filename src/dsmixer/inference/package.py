@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dsmixer.engine.checkpoint import write_atomically
+from dsmixer.engine.checkpoint import CheckpointError, write_atomically
 from dsmixer.engine.dense import without_auxiliary
 from dsmixer.engine.folder import told
 from dsmixer.engine.model import read_tensors, save_weights
@@ -39,7 +39,7 @@ def package(weights: Path, tag: str, folder: Path, result: dict[str, Any] | None
     save_weights(file, halved, about.to_dict())
     try:
         write_atomically(card, _card(name, about.to_dict(), file.stat().st_size, result))
-    except OSError:
+    except (CheckpointError, OSError):
         file.unlink()  # both or neither: the next try would be told that it exists
         raise
     return file, card
