@@ -16,7 +16,7 @@ from torch.nn.functional import gelu, silu
 
 from dsmixer.layers.weights import DynamicGains
 from dsmixer.spectral import dct2, idct2, ring_weights, synthesis2
-from studies.mixers.gains import GAINS, image_content, zero_
+from studies.mixers.gains import GAINS, Faster, image_content, zero_
 from studies.mixers.peers.convolution import ChannelsFirst, depthwise
 from studies.mixers.responses import BASES, COSINE, MIXED, AxisResponse, Bases, Response, synthesised
 
@@ -263,6 +263,7 @@ class Whole(nn.Module):
         kernel: side of the convolutions.
         weighed_first: the gains are of the mixer's input.
         bases: synthesis of the values, as in `Trial`.
+        near_speed: how much faster the convolutions learn than other layers.
     """
 
     def __init__(
@@ -276,13 +277,15 @@ class Whole(nn.Module):
         kernel: int = 3,
         weighed_first: bool = False,
         bases: Literal["mixed", "cosine", "axes"] = "mixed",
+        near_speed: float = 1.0,
     ) -> None:
         super().__init__()
         self.near, self.far, self.weighed_first = near, far, weighed_first
         self.m, self.h = m, h = int(mixed * dim) // 4 * 4, int(hidden * dim)
         self.up = nn.Linear(dim, 2 * h if weighed_first else 2 * m + 2 * h)
         self.spectral = nn.Linear(dim, 2 * m, bias=False) if weighed_first else None
-        self.convs = nn.ModuleList(ChannelsFirst(depthwise(m, kernel)) for _ in range(2))
+        convs = [ChannelsFirst(depthwise(m, kernel)) for _ in range(2)]
+        self.convs = nn.ModuleList(convs if near_speed == 1 else [Faster(conv, near_speed) for conv in convs])
         weighed = dim if weighed_first else {"both": 2 * m, "values": m, "none": 0}[far]
         self.gains = DynamicGains(weighed) if weighed else None
         self.bases = BASES[bases]

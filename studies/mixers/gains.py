@@ -23,6 +23,20 @@ def zero_(layer: nn.Linear) -> None:
     nn.init.zeros_(layer.bias)
 
 
+class Faster(nn.Module):
+    """A linear function of its input, whose weights learn ``speed`` times as fast as others."""
+
+    def __init__(self, of: nn.Module, speed: float) -> None:
+        super().__init__()
+        self.of, self.speed = of, speed
+        with torch.no_grad():
+            for weight in of.parameters():
+                weight /= speed
+
+    def forward(self, *args: Tensor) -> Tensor:
+        return self.speed * self.of(*args)
+
+
 def image_content(s_BUVC: Tensor, num_groups: int, num_rings: int = NUM_BANDS) -> Tensor:
     """(B, C + K·G): what a layer can read of an image, its means and the log power of each ring and group."""
     height, width = s_BUVC.shape[1:3]
@@ -69,20 +83,30 @@ class MlpGains(nn.Module):
 
 
 class RingGains(nn.Module):
-    """`DynamicGains` with other parts: another start, a gain for the mean too, one gain for ``group`` channels."""
+    """`DynamicGains` with other parts: another start, a gain for the mean too, one gain for ``group`` channels.
+
+    ``speed``: how much faster its exponents learn than other parameters.
+    """
 
     def __init__(
-        self, dim: int, *, start: float = 0.5, mean: bool = False, num_bands: int = NUM_BANDS, group: int = 1
+        self,
+        dim: int,
+        *,
+        start: float = 0.5,
+        mean: bool = False,
+        num_bands: int = NUM_BANDS,
+        group: int = 1,
+        speed: float = 1.0,
     ) -> None:
         super().__init__()
-        self.num_bands = num_bands
+        self.num_bands, self.speed = num_bands, speed
         self.first = 0 if mean else 1  # the first ring that has a gain
-        self.exponents = nn.Parameter(torch.full((num_bands - self.first, dim // group), start))
+        self.exponents = nn.Parameter(torch.full((num_bands - self.first, dim // group), start / speed))
 
     def forward(self, s_BUVC: Tensor) -> Tensor:
         power_BUVG = s_BUVC.square().unflatten(-1, (self.exponents.shape[1], -1)).mean(-1)
         powers_BKG = ring_powers(power_BUVG, self.num_bands)[:, self.first :]
-        gains_BKG = torch.exp(-0.5 * self.exponents * torch.log(powers_BKG + POWER_FLOOR))
+        gains_BKG = torch.exp(-0.5 * self.speed * self.exponents * torch.log(powers_BKG + POWER_FLOOR))
         gains_BKG = torch.cat([torch.ones_like(gains_BKG[:, : self.first]), gains_BKG], 1)
         return per_channel(ring_weights(gains_BKG, *s_BUVC.shape[1:3]), s_BUVC.shape[-1])
 
@@ -256,7 +280,9 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "emphasis": Emphasis,
     "strong emphasis": partial(Emphasis, octave=0.4),
     "group emphasis": GroupEmphasis,
+    "fast": partial(RingGains, speed=5.0),
     "fast group emphasis": partial(GroupEmphasis, speed=5.0),
+    "faster group emphasis": partial(GroupEmphasis, speed=20.0),
     "cross": CrossGains,
     "context": ContextGains,
     "context alone": partial(ContextGains, whitened=False),

@@ -73,9 +73,26 @@ DYNAMIC = {
     "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),
     "dsm-generated": generated(),
-    "dsm-generated-shuffled": generated(of_other=True),
+    "dsm-generated-shuffled": generated(content="other"),
     "dsm-generated-emphasis": generated(octave=0.2),
-    "dsm-generated-emphasis-shuffled": generated(octave=0.2, of_other=True),
+    "dsm-generated-emphasis-batch": generated(octave=0.2, content="batch"),
+    "dsm-generated-emphasis-shuffled": generated(octave=0.2, content="other"),
+}
+# 1. what learns faster: the exponents of the gains, the static response
+SPEED = {
+    "dsm-faster-group-emphasis": dsm(gains="faster group emphasis"),
+    "dsm-fast-gains": dsm(gains="fast"),
+    "dsm-fast-response-3": dsm(response="fast 3"),
+    "dsm-fast-response-10": dsm(response="fast 10"),
+    "dsm-fast-both-3": dsm(gains="fast", response="fast 3"),
+    "dsm-fast-both-5": dsm(gains="fast", response="fast 5"),
+    "dsm-fast-both-10": dsm(gains="fast", response="fast 10"),
+    "dsm-fast-near": dsm(near_speed=3.0),
+    "dsm-fast-all": dsm(gains="fast", response="fast 3", near_speed=3.0),
+    "dsm-fast-values-only": dsm(gains="fast", response="fast 3", weighed="values"),
+    "dsm-fast-gate-only": dsm(gains="fast", response="fast 3", weighed="gate"),
+    "dsm-static-fast-3": dsm(gains="none", response="fast 3"),
+    "dsm-static-fast-10": dsm(gains="none", response="fast 10"),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {
@@ -196,9 +213,10 @@ CONTROLS: dict[str, Mixer] = {
     "near-conv7": Mixer(lambda at: NearConv(at.dim, 7)),
     "whole-conv3": whole(far="none"),
     "whole-conv7": whole(far="none", kernel=7, near="projection"),
+    "whole-conv7-fast": whole(far="none", kernel=7, near="projection", near_speed=3.0),
     "whole-hidden-1-conv7": whole(hidden=1.0, far="none", kernel=7, near="projection"),
 }
-OF_DSM = {"dsm": dsm()} | DYNAMIC | PARITY | LOCALITY | RESPONSE | RECIPE
+OF_DSM = {"dsm": dsm()} | DYNAMIC | SPEED | PARITY | LOCALITY | RESPONSE | RECIPE
 OF_FAR = {"far": far()} | FAR_DYNAMIC | FAR_PARITY | FAR_LOCALITY | FAR_RESPONSE
 AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | CONTROLS | PEERS
 # The recipe's learning rate was set for ours: the others at half and twice of it.

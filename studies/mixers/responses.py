@@ -21,7 +21,10 @@ BASES: dict[str, Bases] = {"mixed": MIXED, "cosine": COSINE, "axes": AXES, "all"
 
 
 class Response(nn.Module):
-    """A polynomial of cosines and sines of ω, as the bases of the synthesis ask, and a weight per band."""
+    """A polynomial of cosines and sines of ω, as the bases of the synthesis ask, and a weight per band.
+
+    ``speed``: how much faster its numbers learn than other parameters.
+    """
 
     def __init__(
         self,
@@ -32,9 +35,10 @@ class Response(nn.Module):
         std: float = COEFFICIENT_STD,
         bands: bool = True,
         identity: bool = False,
+        speed: float = 1.0,
     ) -> None:
         super().__init__()
-        self.bases, self.std, self.identity = bases, std, identity
+        self.bases, self.std, self.identity, self.speed = bases, std, identity, speed
         self.learned = nn.Parameter(torch.empty(num_terms, num_terms, dim))
         self.band_weights = nn.Parameter(torch.empty(NUM_BANDS, NUM_BANDS, dim)) if bands else None
         self.reset_parameters()
@@ -44,6 +48,7 @@ class Response(nn.Module):
         nn.init.normal_(self.learned, std=self.std)
         with torch.no_grad():
             self.learned[0, 0] += float(self.identity)
+            self.learned /= self.speed
         if self.band_weights is not None:
             nn.init.zeros_(self.band_weights)
 
@@ -51,9 +56,9 @@ class Response(nn.Module):
         """(U, V, C)."""
         groups = zip(self.learned.chunk(len(self.bases), -1), self.bases, strict=True)
         response = torch.cat([polynomial_response(group, height, width, pair) for group, pair in groups], -1)
-        if self.band_weights is None:
-            return response
-        return response + spectrum_weights(self.band_weights[None], height, width, constants)[0]
+        if self.band_weights is not None:
+            response = response + spectrum_weights(self.band_weights[None], height, width, constants)[0]
+        return response if self.speed == 1 else self.speed * response
 
 
 class Numbers(nn.Module):

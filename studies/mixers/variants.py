@@ -13,7 +13,7 @@ from dsmixer.layers import SpectrumFilter, SpectrumMixer
 from dsmixer.layers.weights import SpectrumWeights
 from dsmixer.spectral import dct, dct2, idct, idct2, ring_weights
 from dsmixer.spectral.constants import DIRECT, Constants
-from studies.mixers.gains import GAINS, NUM_BANDS, emphasis, image_content
+from studies.mixers.gains import GAINS, NUM_BANDS, Faster, NoGains, emphasis, image_content
 from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
 
 # How a filter's static response is made from (channels, side of the grid, whether it starts as the identity).
@@ -23,6 +23,9 @@ RESPONSES = {
     "bins": lambda dim, side, identity: Numbers(dim, side, identity=identity),
     "std 0.05": lambda dim, side, identity: Response(dim, std=0.05, identity=identity),
     "std 0.3": lambda dim, side, identity: Response(dim, std=0.3, identity=identity),
+    "fast 3": lambda dim, side, identity: Response(dim, speed=3.0, identity=identity),
+    "fast 5": lambda dim, side, identity: Response(dim, speed=5.0, identity=identity),
+    "fast 10": lambda dim, side, identity: Response(dim, speed=10.0, identity=identity),
     "axes": lambda dim, side, identity: AxisResponse(dim, COSINE * 2, identity=identity),
 }
 
@@ -38,6 +41,8 @@ def exchanged(
     filters: Literal["default", "lines", "windows"] = "default",
     gate: Literal["own", "other", "plain", "none"] = "own",
     norm: bool = True,
+    near_speed: float = 1.0,
+    weighed: Literal["both", "values", "gate"] = "both",
 ) -> nn.Module:
     """The default mixer with other parts.
 
@@ -52,13 +57,19 @@ def exchanged(
             for themselves, for the convolutions.
         gate: of the image, of the next one of the batch, not filtered, or none.
         norm: whether the values are normalised.
+        near_speed: how much faster the convolutions learn than other layers.
+        weighed: what has gains.
     """
-    for one in (mixer.values, mixer.gate):
+    for name, one in (("values", mixer.values), ("gate", mixer.gate)):
         dim, identity = one.proj.out_features, one.weights.response.identity
         if (gains, content) != ("default", "own"):
             one.weights.gains = Gains(GAINS[gains](dim), content == "other")
+        if weighed not in ("both", name):
+            one.weights.gains = Gains(NoGains(), of_other=False)
         if response != "default":
             one.weights.response = RESPONSES[response](dim, side, identity)
+        if near_speed != 1:
+            one.near = Faster(one.near, near_speed)
     if values != "default":
         mixer.values = Synthesised(mixer.values, BASES[values], everywhere=values == "all")
     if filters == "lines":
@@ -166,20 +177,22 @@ class Generated(nn.Module):
 
     It reads the mixer's input, its means channel by channel and its powers group by group, so that a gain may depend on
     everything that the image holds. It starts at 1, or as a static emphasis of the rings by so much an octave.
+
+    ``content``: of the image itself, of the next one of the batch, or the mean of the batch's, for all images alike.
     """
 
     def __init__(
         self,
         of: SpectrumMixer,
         *,
-        of_other: bool = False,
+        content: Literal["own", "other", "batch"] = "own",
         num_groups: int = 8,
         hidden_dim: int = 4,
         octave: float = 0.0,
     ) -> None:
         super().__init__()
         dim = of.out_proj.in_features
-        self.of, self.of_other, self.num_groups, self.octave = of, of_other, num_groups, octave
+        self.of, self.content, self.num_groups, self.octave = of, content, num_groups, octave
         for one in (of.values, of.gate):
             one.weights.gains = nn.Identity()  # `forward` multiplies by its own
         self.hidden = nn.Linear(dim + NUM_BANDS * num_groups, hidden_dim)
@@ -204,8 +217,10 @@ class Generated(nn.Module):
         """(B, U, V, G, 1) for the values and for the gate."""
         height, width = x_BUVC.shape[1:3]
         read = image_content(x_BUVC, self.num_groups)
+        if self.content == "batch":
+            read = read.mean(0, keepdim=True)
         gains_BKG = torch.exp(self.to_gains(gelu(self.hidden(read)))).unflatten(-1, (NUM_BANDS, -1))
-        if self.of_other:
+        if self.content == "other":
             gains_BKG = gains_BKG.roll(1, 0)
         return tuple(part[..., None] for part in ring_weights(gains_BKG, height, width).chunk(2, -1))
 
