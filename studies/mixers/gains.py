@@ -281,6 +281,7 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "strong emphasis": partial(Emphasis, octave=0.4),
     "group emphasis": GroupEmphasis,
     "fast": partial(RingGains, speed=5.0),
+    "fast 3": partial(RingGains, speed=3.0),
     "fast group emphasis": partial(GroupEmphasis, speed=5.0),
     "faster group emphasis": partial(GroupEmphasis, speed=20.0),
     "cross": CrossGains,

@@ -85,6 +85,7 @@ SPEED = {
     "dsm-fast-response-3": dsm(response="fast 3"),
     "dsm-fast-response-10": dsm(response="fast 10"),
     "dsm-fast-both-3": dsm(gains="fast", response="fast 3"),
+    "dsm-fast-3": dsm(gains="fast 3", response="fast 3"),
     "dsm-fast-both-5": dsm(gains="fast", response="fast 5"),
     "dsm-fast-both-10": dsm(gains="fast", response="fast 10"),
     "dsm-fast-near": dsm(near_speed=3.0),
