@@ -220,11 +220,11 @@ CONTROLS: dict[str, Mixer] = {
 OF_DSM = {"dsm": dsm()} | DYNAMIC | SPEED | PARITY | LOCALITY | RESPONSE | RECIPE
 OF_FAR = {"far": far()} | FAR_DYNAMIC | FAR_PARITY | FAR_LOCALITY | FAR_RESPONSE
 AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | CONTROLS | PEERS
-# The recipe's learning rate was set for ours: the others at half and twice of it.
+# The recipe's learning rate was set for ours: all of them at half of it, twice and four times.
 RATES = {
     f"{name}-at-{rate}": AT_ONE_RATE[name]._replace(recipe={"lr": rate})
-    for name in ("dsm", "dsm-static", "whole-conv7", *PEERS)
-    for rate in (1e-3, 4e-3)
+    for name in ("dsm", "dsm-static", "dsm-fast-3", "dsm-fast-all", "whole-conv7", *PEERS)
+    for rate in (1e-3, 4e-3, 8e-3)
 }
 MIXERS = AT_ONE_RATE | RATES
 
