@@ -31,7 +31,7 @@ class Faster(nn.Module):
         self.of, self.speed = of, speed
         with torch.no_grad():
             for weight in of.parameters():
-                weight /= speed
+                weight.div_(speed)
 
     def forward(self, *args: Tensor) -> Tensor:
         return self.speed * self.of(*args)
@@ -280,10 +280,9 @@ GAINS: dict[str, Callable[[int], nn.Module]] = {
     "emphasis": Emphasis,
     "strong emphasis": partial(Emphasis, octave=0.4),
     "group emphasis": GroupEmphasis,
-    "fast": partial(RingGains, speed=5.0),
+    "fast 5": partial(RingGains, speed=5.0),
     "fast 3": partial(RingGains, speed=3.0),
     "fast group emphasis": partial(GroupEmphasis, speed=5.0),
-    "faster group emphasis": partial(GroupEmphasis, speed=20.0),
     "cross": CrossGains,
     "context": ContextGains,
     "context alone": partial(ContextGains, whitened=False),

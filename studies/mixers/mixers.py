@@ -73,27 +73,9 @@ DYNAMIC = {
     "dsm-context-shuffled": dsm(gains="context", content="other"),
     "dsm-context-alone": dsm(gains="context alone"),
     "dsm-generated": generated(),
-    "dsm-generated-shuffled": generated(content="other"),
+    "dsm-generated-shuffled": generated(of_other=True),
     "dsm-generated-emphasis": generated(octave=0.2),
-    "dsm-generated-emphasis-batch": generated(octave=0.2, content="batch"),
-    "dsm-generated-emphasis-shuffled": generated(octave=0.2, content="other"),
-}
-# 1. what learns faster: the exponents of the gains, the static response
-SPEED = {
-    "dsm-faster-group-emphasis": dsm(gains="faster group emphasis"),
-    "dsm-fast-gains": dsm(gains="fast"),
-    "dsm-fast-response-3": dsm(response="fast 3"),
-    "dsm-fast-response-10": dsm(response="fast 10"),
-    "dsm-fast-both-3": dsm(gains="fast", response="fast 3"),
-    "dsm-fast-3": dsm(gains="fast 3", response="fast 3"),
-    "dsm-fast-both-5": dsm(gains="fast", response="fast 5"),
-    "dsm-fast-both-10": dsm(gains="fast", response="fast 10"),
-    "dsm-fast-near": dsm(near_speed=3.0),
-    "dsm-fast-all": dsm(gains="fast", response="fast 3", near_speed=3.0),
-    "dsm-fast-values-only": dsm(gains="fast", response="fast 3", weighed="values"),
-    "dsm-fast-gate-only": dsm(gains="fast", response="fast 3", weighed="gate"),
-    "dsm-static-fast-3": dsm(gains="none", response="fast 3"),
-    "dsm-static-fast-10": dsm(gains="none", response="fast 10"),
+    "dsm-generated-emphasis-shuffled": generated(octave=0.2, of_other=True),
 }
 # the same of the former default, and other weights made by the content
 FAR_DYNAMIC = {
@@ -206,6 +188,18 @@ RECIPE = {
     "dsm-mlp-1": dsm(block={"mlp_ratio": 1.0}),
     "dsm-mlp-2": dsm(block={"mlp_ratio": 2.0}),
 }
+# 5. parts that learn so many times as fast as the others: the exponents of the gains, the response, the convolutions
+SPEED = {
+    "dsm-fast-gains": dsm(gains="fast 5"),
+    "dsm-fast-response-3": dsm(response="fast 3"),
+    "dsm-fast-response-10": dsm(response="fast 10"),
+    "dsm-fast-3": dsm(gains="fast 3", response="fast 3"),
+    "dsm-fast-5-3": dsm(gains="fast 5", response="fast 3"),
+    "dsm-fast-5-3-values": dsm(gains="fast 5", response="fast 3", weighed="values"),
+    "dsm-fast-5-3-gate": dsm(gains="fast 5", response="fast 3", weighed="gate"),
+    "dsm-fast-all": dsm(gains="fast 5", response="fast 3", near_speed=3.0),
+    "whole-conv7-fast": whole(far="none", kernel=7, near="projection", near_speed=3.0),
+}
 # Not peers: the parts that turned out to matter most, lent to convolutions. Is it the spectrum, or is it they?
 CONTROLS: dict[str, Mixer] = {
     "gatedconv7-norm": Mixer(lambda at: GatedConv(at.dim, 7, norm=True)),
@@ -214,10 +208,9 @@ CONTROLS: dict[str, Mixer] = {
     "near-conv7": Mixer(lambda at: NearConv(at.dim, 7)),
     "whole-conv3": whole(far="none"),
     "whole-conv7": whole(far="none", kernel=7, near="projection"),
-    "whole-conv7-fast": whole(far="none", kernel=7, near="projection", near_speed=3.0),
     "whole-hidden-1-conv7": whole(hidden=1.0, far="none", kernel=7, near="projection"),
 }
-OF_DSM = {"dsm": dsm()} | DYNAMIC | SPEED | PARITY | LOCALITY | RESPONSE | RECIPE
+OF_DSM = {"dsm": dsm()} | DYNAMIC | PARITY | LOCALITY | RESPONSE | RECIPE | SPEED
 OF_FAR = {"far": far()} | FAR_DYNAMIC | FAR_PARITY | FAR_LOCALITY | FAR_RESPONSE
 AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | CONTROLS | PEERS
 # The recipe's learning rate was set for ours: all of them at half of it, twice and four times.
@@ -227,6 +220,11 @@ RATES = {
     for rate in (1e-3, 4e-3, 8e-3)
 }
 MIXERS = AT_ONE_RATE | RATES
+
+
+def rates(name: str) -> tuple[str, ...]:
+    """A row at half and at twice the recipe's learning rate."""
+    return f"{name}-at-0.001", f"{name}-at-0.004"
 
 
 class Question(NamedTuple):
@@ -239,6 +237,7 @@ class Question(NamedTuple):
 FAR = ("far", "far-static", "far-emphasis", "far-batch", "far-shuffled")
 GATE = ("far-other-gate", "far-no-gate", "far-no-gate-dynamic", "far-no-gate-shuffled")
 GRID = ("dsm", "dsm-static", "whole-conv7", "mambaout", "gatedconv7", "attention")
+RATED = ("dsm", "dsm-static", "whole-conv7", "mambaout", "spanetv2", "vheat", "gatedconv7")
 LARGE = ("dsm", "dsm-static", "whole-conv7", "mambaout", "spanetv2", "vheat")
 QUESTIONS: dict[str, Question] = {
     "peers": Question("final", ("dsm", "dsm-static", "whole-conv7", "far", *PEERS)),
@@ -257,7 +256,11 @@ QUESTIONS: dict[str, Question] = {
     "3-whole": Question("final", (*WHOLE, "mambaout", "whole-conv3", "whole-conv7", "whole-hidden-1-conv7")),
     "4-response": Question("final", ("dsm", *RESPONSE, "gfnet")),
     "5-recipe": Question("final", ("dsm", *RECIPE)),
-    "5-rates": Question("final", tuple(RATES)),
+    "5-speed": Question(
+        "final", ("dsm", "dsm-at-0.004", *SPEED, "dsm-fast-3-at-0.004", "dsm-fast-all-at-0.004", "whole-conv7")
+    ),
+    "5-rates": Question("final", tuple(row for name in RATED for row in (name, *rates(name)))),
+    "5-rates-all": Question("final", ("dsm", *rates("dsm"), *(row for name in PEERS for row in (name, *rates(name))))),
     "6-frequencies": Question("final", ("dsm", "dsm-static", "whole-conv7", "mambaout", "attention", "gfnet")),
     "7-grid-8": Question("grid-8", GRID),
     "7-grid-16": Question("screen", GRID),

@@ -24,7 +24,6 @@ RESPONSES = {
     "std 0.05": lambda dim, side, identity: Response(dim, std=0.05, identity=identity),
     "std 0.3": lambda dim, side, identity: Response(dim, std=0.3, identity=identity),
     "fast 3": lambda dim, side, identity: Response(dim, speed=3.0, identity=identity),
-    "fast 5": lambda dim, side, identity: Response(dim, speed=5.0, identity=identity),
     "fast 10": lambda dim, side, identity: Response(dim, speed=10.0, identity=identity),
     "axes": lambda dim, side, identity: AxisResponse(dim, COSINE * 2, identity=identity),
 }
@@ -178,21 +177,21 @@ class Generated(nn.Module):
     It reads the mixer's input, its means channel by channel and its powers group by group, so that a gain may depend on
     everything that the image holds. It starts at 1, or as a static emphasis of the rings by so much an octave.
 
-    ``content``: of the image itself, of the next one of the batch, or the mean of the batch's, for all images alike.
+    ``of_other``: they are those of the next image of the batch.
     """
 
     def __init__(
         self,
         of: SpectrumMixer,
         *,
-        content: Literal["own", "other", "batch"] = "own",
+        of_other: bool = False,
         num_groups: int = 8,
         hidden_dim: int = 4,
         octave: float = 0.0,
     ) -> None:
         super().__init__()
         dim = of.out_proj.in_features
-        self.of, self.content, self.num_groups, self.octave = of, content, num_groups, octave
+        self.of, self.of_other, self.num_groups, self.octave = of, of_other, num_groups, octave
         for one in (of.values, of.gate):
             one.weights.gains = nn.Identity()  # `forward` multiplies by its own
         self.hidden = nn.Linear(dim + NUM_BANDS * num_groups, hidden_dim)
@@ -217,10 +216,8 @@ class Generated(nn.Module):
         """(B, U, V, G, 1) for the values and for the gate."""
         height, width = x_BUVC.shape[1:3]
         read = image_content(x_BUVC, self.num_groups)
-        if self.content == "batch":
-            read = read.mean(0, keepdim=True)
         gains_BKG = torch.exp(self.to_gains(gelu(self.hidden(read)))).unflatten(-1, (NUM_BANDS, -1))
-        if self.content == "other":
+        if self.of_other:
             gains_BKG = gains_BKG.roll(1, 0)
         return tuple(part[..., None] for part in ring_weights(gains_BKG, height, width).chunk(2, -1))
 
