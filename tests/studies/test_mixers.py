@@ -16,11 +16,11 @@ from studies.mixers import capture, data, pages, run, table
 from studies.mixers.designs import Trial, Whole, WithGatedMlp
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
-from studies.mixers.gains import NoGains
+from studies.mixers.gains import Faster, NoGains, RingGains
 from studies.mixers.mixers import AT_ONE_RATE, MIXERS, QUESTIONS
 from studies.mixers.peers import attention, convolution, mlp, spectral
 from studies.mixers.protocols import PROTOCOLS, Protocol
-from studies.mixers.responses import COSINE, AxisResponse, Numbers
+from studies.mixers.responses import COSINE, AxisResponse, Numbers, Response
 from studies.mixers.shifts import SHIFTS, faded, filtered, resized
 from studies.mixers.variants import Lines, Synthesised, exchanged, into_windows, out_of_windows
 
@@ -107,6 +107,29 @@ def test_an_exchanged_part_changes_what_it_should(exchange: dict[str, str]) -> N
     assert (mixer(x) - before).abs().max() > 1e-3
     if exchange != {"gains": "none"}:  # where all images are the same, the next one's is the own
         torch.testing.assert_close(mixer(same), alike)
+
+
+FASTER = {
+    "response": (lambda speed: Response(16, speed=speed), lambda response: response(8, 8)),
+    "gains": (lambda speed: RingGains(16, speed=speed), lambda gains: gains(3 * tokens(2, 8, 8, 16)).log()),
+    "convolution": (lambda speed: Faster(nn.Conv1d(16, 16, 3), speed), lambda conv: conv(tokens(2, 16, 8))),
+}
+
+
+@pytest.mark.parametrize("kind", FASTER)
+def test_what_learns_faster_starts_the_same_and_takes_larger_steps(kind: str) -> None:
+    make, apply = FASTER[kind]
+    started, steps = [], []
+    for speed in (1.0, 3.0):
+        torch.manual_seed(0)
+        layer = make(speed)
+        optimizer = torch.optim.Adam(layer.parameters(), 1e-3)
+        started.append(apply(layer).detach())
+        (apply(layer) * tokens(*started[0].shape)).sum().backward()
+        optimizer.step()
+        steps.append(apply(layer).detach() - started[-1])
+    torch.testing.assert_close(started[1], started[0])
+    torch.testing.assert_close(steps[1], 3 * steps[0], rtol=1e-2, atol=1e-4)
 
 
 def test_a_gate_that_is_not_there_leaves_the_normalised_values() -> None:
