@@ -14,8 +14,6 @@ from dsmixer.spectral.constants import DIRECT, Constants, at_least_float32
 POWER_FLOOR = 1e-2
 # Standard deviation of the initial polynomial coefficients.
 COEFFICIENT_STD = 0.15
-# The numbers that make spectrum weights learn so many times as fast as others: each is stored as that share of itself.
-SPEED = 3.0
 
 
 class StaticResponse(nn.Module):
@@ -34,16 +32,16 @@ class StaticResponse(nn.Module):
 
     def reset_parameters(self) -> None:
         """Small random filters, no preference for a band."""
-        nn.init.normal_(self.coefficients, std=COEFFICIENT_STD / SPEED)
+        nn.init.normal_(self.coefficients, std=COEFFICIENT_STD)
         if self.identity:
             with torch.no_grad():
-                self.coefficients[0, 0] += 1 / SPEED
+                self.coefficients[0, 0] += 1
         nn.init.zeros_(self.band_weights)
 
     def forward(self, height: int, width: int, constants: Constants = DIRECT) -> Float[Tensor, "u v c"]:
         """Response at the frequencies of a ``height`` × ``width`` grid."""
         polynomial = polynomial_response(self.coefficients, height, width, ("cosine", "cosine"), constants)
-        return SPEED * (polynomial + spectrum_weights(self.band_weights[None], height, width, constants)[0])
+        return polynomial + spectrum_weights(self.band_weights[None], height, width, constants)[0]
 
 
 class DynamicGains(nn.Module):
@@ -65,7 +63,7 @@ class DynamicGains(nn.Module):
 
     def reset_parameters(self) -> None:
         """Half-way between a static mixer and rings of equal power."""
-        nn.init.constant_(self.exponents, 0.5 / SPEED)
+        nn.init.constant_(self.exponents, 0.5)
 
     def forward(self, s_BUVC: Float[Tensor, "b u v c"], constants: Constants = DIRECT) -> Float[Tensor, "b u v c"]:
         """Gains for the spectrum ``s`` of each image, in its dtype: float32 or better, or bfloat16."""
@@ -73,7 +71,7 @@ class DynamicGains(nn.Module):
         # The whole spectrum stays in its dtype, and a product sums in float32; only what is small is computed wider.
         rings_BKC = ring_powers(s_BUVC.square(), self.num_bands, constants)[:, 1:]
         rings_BKC = rings_BKC.to(at_least_float32(s_BUVC.dtype))
-        gains_BKC = torch.exp(-0.5 * SPEED * self.exponents.to(rings_BKC.dtype) * torch.log(rings_BKC + POWER_FLOOR))
+        gains_BKC = torch.exp(-0.5 * self.exponents.to(rings_BKC.dtype) * torch.log(rings_BKC + POWER_FLOOR))
         gains_BKC = torch.cat([torch.ones_like(gains_BKC[:, :1]), gains_BKC], 1)
         return ring_weights(gains_BKC.to(s_BUVC.dtype), height, width, constants)
 
