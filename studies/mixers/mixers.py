@@ -13,6 +13,7 @@ from torch import nn
 
 from dsmixer.layers import SpectrumBlock
 from studies.mixers.designs import LocalAndGlobal, Trial, Whole, WithGatedMlp, gated_mlp
+from studies.mixers.filters import TwoFilters
 from studies.mixers.frame import Mixer, Place
 from studies.mixers.peers import PEERS
 from studies.mixers.peers.convolution import FilteredGateConv, GatedConv, NearConv
@@ -21,7 +22,9 @@ from studies.mixers.variants import Generated, exchanged
 
 def _dsm(at: Place, block: Mapping[str, Any], **options: Any) -> nn.Module:
     default = SpectrumBlock(at.dim, **block)
-    return WithGatedMlp(exchanged(default.mixer, at.side, **options), default.mlp)
+    if not options:
+        return WithGatedMlp(default.mixer, default.mlp)
+    return WithGatedMlp(exchanged(TwoFilters(at.dim), at.side, **options), default.mlp)
 
 
 def dsm(*, recipe: Mapping[str, Any] | None = None, block: Mapping[str, Any] | None = None, **options: Any) -> Mixer:
@@ -34,7 +37,7 @@ def generated(**options: Any) -> Mixer:
 
     def make(at: Place) -> nn.Module:
         default = SpectrumBlock(at.dim)
-        return WithGatedMlp(Generated(default.mixer, **options), default.mlp)
+        return WithGatedMlp(Generated(TwoFilters(at.dim), **options), default.mlp)
 
     return Mixer(make, mlp="none")
 

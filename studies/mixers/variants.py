@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
-from dsmixer.layers import SpectrumFilter, SpectrumMixer
 from dsmixer.layers.weights import SpectrumWeights
 from dsmixer.spectral import dct, dct2, idct, idct2, ring_weights
 from dsmixer.spectral.constants import DIRECT, Constants
+from studies.mixers.filters import Filter, TwoFilters
 from studies.mixers.gains import GAINS, NUM_BANDS, Faster, NoGains, emphasis, image_content
 from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
 
@@ -30,7 +30,7 @@ RESPONSES = {
 
 
 def exchanged(
-    mixer: SpectrumMixer,
+    mixer: TwoFilters,
     side: int = 0,
     *,
     gains: str = "default",
@@ -60,7 +60,7 @@ def exchanged(
         weighed: what has gains.
     """
     for name, one in (("values", mixer.values), ("gate", mixer.gate)):
-        dim, identity = one.proj.out_features, one.weights.response.identity
+        dim, identity = one.proj.out_features, one.identity
         if (gains, content) != ("default", "own"):
             one.weights.gains = Gains(GAINS[gains](dim), content == "other")
         if weighed not in ("both", name):
@@ -102,7 +102,7 @@ class Synthesised(nn.Module):
         everywhere: see there.
     """
 
-    def __init__(self, of: SpectrumFilter, bases: Bases, *, everywhere: bool) -> None:
+    def __init__(self, of: Filter, bases: Bases, *, everywhere: bool) -> None:
         super().__init__()
         dim = of.proj.out_features
         self.proj, self.gains, self.near = of.proj, of.weights.gains, of.near
@@ -125,11 +125,11 @@ class Lines(nn.Module):
     Their gains come from the power of a ring of one axis, over all lines of the image.
     """
 
-    def __init__(self, of: SpectrumFilter) -> None:
+    def __init__(self, of: Filter) -> None:
         super().__init__()
         self.proj, self.near = of.proj, of.near
         half = of.proj.out_features // 2
-        self.weights = nn.ModuleList(SpectrumWeights(half, identity=of.weights.response.identity) for _ in range(2))
+        self.weights = nn.ModuleList(SpectrumWeights(half, identity=half if of.identity else 0) for _ in range(2))
 
     def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
         """Filtered tokens; their two-dimensional spectrum is not used."""
@@ -182,7 +182,7 @@ class Generated(nn.Module):
 
     def __init__(
         self,
-        of: SpectrumMixer,
+        of: TwoFilters,
         *,
         of_other: bool = False,
         num_groups: int = 8,
@@ -221,7 +221,7 @@ class Generated(nn.Module):
             gains_BKG = gains_BKG.roll(1, 0)
         return tuple(part[..., None] for part in ring_weights(gains_BKG, height, width).chunk(2, -1))
 
-    def _filtered(self, one: SpectrumFilter, x_BHWC: Tensor, x_BUVC: Tensor, gains: Tensor) -> Tensor:
+    def _filtered(self, one: Filter, x_BHWC: Tensor, x_BUVC: Tensor, gains: Tensor) -> Tensor:
         s_BUVC = one.proj(x_BUVC)
         s_BUVC = (s_BUVC.unflatten(-1, (self.num_groups, -1)) * gains).flatten(-2)
         return idct2(s_BUVC * one.weights.response(*s_BUVC.shape[1:3])) + one.near(x_BHWC)
@@ -230,7 +230,7 @@ class Generated(nn.Module):
 class OtherImage(nn.Module):
     """A filter of the next image of the batch."""
 
-    def __init__(self, of: SpectrumFilter) -> None:
+    def __init__(self, of: Filter) -> None:
         super().__init__()
         self.of = of
 
@@ -241,7 +241,7 @@ class OtherImage(nn.Module):
 class Plain(nn.Module):
     """The token's own projection."""
 
-    def __init__(self, of: SpectrumFilter) -> None:
+    def __init__(self, of: Filter) -> None:
         super().__init__()
         self.proj = nn.Linear(of.proj.in_features, of.proj.out_features)
 
@@ -255,7 +255,7 @@ GATES: dict[str, type[nn.Module]] = {"other": OtherImage, "plain": Plain}
 class Ungated(nn.Module):
     """Values alone: weights that no image changes but by its gains."""
 
-    def __init__(self, of: SpectrumMixer) -> None:
+    def __init__(self, of: TwoFilters) -> None:
         super().__init__()
         self.values, self.norm, self.out_proj = of.values, of.norm, of.out_proj
 

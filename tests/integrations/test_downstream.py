@@ -11,7 +11,7 @@ NAME = "dsm_test"
 
 def step(model: torch.nn.Module, loss: torch.Tensor) -> None:
     """One update, which must be finite and must move the backbone's mixers."""
-    before = {name: p.detach().clone() for name, p in model.named_parameters() if "mixer.values.proj.weight" in name}
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if "mixer.proj.weight" in name}
     assert before, "the backbone is not in the model"
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     loss.backward()

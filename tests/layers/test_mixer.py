@@ -31,8 +31,7 @@ def test_any_size_and_every_parameter_learns(options):
 
 def test_one_token_reaches_every_other():
     mixer = SpectrumMixer(16)
-    for one in (mixer.values, mixer.gate):
-        torch.nn.init.normal_(one.weights.response.band_weights)
+    torch.nn.init.normal_(mixer.weights.response.band_weights)
     x = tokens(9, 11, batch=1).requires_grad_()
     mixer(x)[0, 8, 10].sum().backward()
     assert (x.grad[0].abs().amax(-1) > 0).all()
@@ -52,8 +51,8 @@ def test_left_and_right_differ():
     mixer, x = SpectrumMixer(16), tokens(6, 10)
     assert not torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-3)
     with torch.no_grad():
-        for one in (mixer.values, mixer.gate):
-            one.near.weight.zero_()
+        for near in (mixer.near_values, mixer.near_gate):
+            near.weight.zero_()
     assert torch.allclose(mixer(x.flip(2)), mixer(x).flip(2), atol=1e-5)
 
 
@@ -61,20 +60,18 @@ def test_the_mixer_is_its_formula():
     torch.manual_seed(0)
     mixer, x = SpectrumMixer(16), tokens(7, 9)
     with torch.no_grad():
-        filtered = []
-        for one in (mixer.values, mixer.gate):
-            one.weights.response.band_weights.normal_()
-            s = dct2(one.proj(x))
-            filtered.append(idct2(s * one.weights.response(7, 9) * one.weights.gains(s)) + near(one, x))
-        values, gate = filtered
+        mixer.weights.response.band_weights.normal_()
+        s = dct2(mixer.proj(x))
+        far = idct2(s * mixer.weights.response(7, 9) * mixer.weights.gains(s))
+        values = far[..., :16] + near(mixer.near_values, x)
+        gate = far[..., 16:] + near(mixer.near_gate, x)
         assert torch.allclose(mixer(x), mixer.out_proj(mixer.norm(values) * silu(gate)), atol=1e-5)
 
 
-def near(one, x):
-    """The filter's convolution, zeros outside."""
-    return torch.nn.functional.conv2d(
-        x.permute(0, 3, 1, 2), one.near.weight, one.near.bias, 1, 1, 1, x.shape[-1]
-    ).permute(0, 2, 3, 1)
+def near(conv, x):
+    """A depthwise convolution, zeros outside."""
+    x = x.permute(0, 3, 1, 2)
+    return torch.nn.functional.conv2d(x, conv.weight, conv.bias, 1, 1, 1, x.shape[1]).permute(0, 2, 3, 1)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)

@@ -32,7 +32,6 @@ MODULES = {
     "Downsample": (lambda: layers.Downsample(16, 8), X.permute(0, 3, 1, 2)),
     "DynamicGains": (lambda: layers.DynamicGains(16), X),
     "SpectrumBlock": (lambda: layers.SpectrumBlock(16), X),
-    "SpectrumFilter": (lambda: layers.SpectrumFilter(16), X),
     "SpectrumMixer": (lambda: layers.SpectrumMixer(16), X),
     "Stem": (lambda: layers.Stem(3, 8), torch.randn(2, 3, 17, 5)),
 }

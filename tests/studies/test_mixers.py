@@ -14,6 +14,7 @@ from dsmixer.layers import SpectrumBlock, SpectrumMixer
 from dsmixer.spectral import dct2
 from studies.mixers import capture, data, pages, run, table
 from studies.mixers.designs import Trial, Whole, WithGatedMlp
+from studies.mixers.filters import Filter, TwoFilters
 from studies.mixers.frame import Mixer, Shape, build, grid_sides, num_macs, num_params
 from studies.mixers.frequencies import feature_spectra
 from studies.mixers.gains import Faster, NoGains, RingGains
@@ -64,7 +65,7 @@ def test_the_frame_around_the_default_mixer_is_dsm() -> None:
         ours = {key.replace(f"stages.{index}.downsample", f"downsamples.{index}"): v for key, v in ours.items()}
     ours = {key.replace("head.norm", "norm").replace("head.fc", "head"): value for key, value in ours.items()}
     started = frame.state_dict()
-    near = {key: value for key, value in ours.items() if key.endswith("near.bias")}
+    near = {key: value for key, value in ours.items() if key.endswith(("near_values.bias", "near_gate.bias"))}
     assert near
     assert not any(value.any() or started[key].any() for key, value in near.items())  # both start without
     frame.load_state_dict(ours)
@@ -72,10 +73,41 @@ def test_the_frame_around_the_default_mixer_is_dsm() -> None:
     torch.testing.assert_close(frame.eval()(x), model.eval()(x))
 
 
+@torch.no_grad()
+def test_two_filters_are_the_default_mixer() -> None:
+    torch.manual_seed(0)
+    mixer, design = SpectrumMixer(16), TwoFilters(16)
+    for parameter in design.parameters():
+        parameter.normal_(std=0.3)
+    both = (design.values, design.gate)
+    mixer.proj.weight.copy_(torch.cat([one.proj.weight for one in both]))
+    for part in ("response.coefficients", "response.band_weights", "gains.exponents"):
+        halves = [one.weights.get_parameter(part) for one in both]
+        mixer.weights.get_parameter(part).copy_(torch.cat(halves, -1))
+    for near, one in zip((mixer.near_values, mixer.near_gate), both, strict=True):
+        near.load_state_dict(one.near.state_dict())
+    mixer.norm.load_state_dict(design.norm.state_dict())
+    mixer.out_proj.load_state_dict(design.out_proj.state_dict())
+    x = tokens(2, 9, 6, 16)
+    torch.testing.assert_close(design(x), mixer(x))
+
+
+def test_two_filters_start_as_the_default_mixer_does() -> None:
+    """The same numbers of the same distributions: small filters for the values, one plus those for the gate."""
+    torch.manual_seed(0)
+    mixer, design = SpectrumMixer(512), TwoFilters(512)
+    assert num_params(mixer) == num_params(design)
+    response = mixer.weights.response(8, 8)
+    for half, one in zip(response.chunk(2, -1), (design.values, design.gate), strict=True):
+        own = one.weights.response(8, 8)
+        assert abs(half.mean() - own.mean()) < 0.05
+        assert abs(half.std() / own.std() - 1) < 0.05
+
+
 def test_the_block_by_its_parts_is_the_default_block() -> None:
     torch.manual_seed(0)
     block, design = SpectrumBlock(16), Whole(16, hidden=1.5, bases="cosine")
-    default = WithGatedMlp(block.mixer, block.mlp)
+    default = WithGatedMlp(TwoFilters(16), block.mlp)
     values, gate, mlp_ = default.mixer.values, default.mixer.gate, default.mlp
     with torch.no_grad():
         for parameter in default.mixer.parameters():
@@ -99,7 +131,7 @@ def test_the_block_by_its_parts_is_the_default_block() -> None:
 @pytest.mark.parametrize("exchange", [{"gains": "none"}, {"content": "other"}, {"gate": "other"}], ids=str)
 def test_an_exchanged_part_changes_what_it_should(exchange: dict[str, str]) -> None:
     torch.manual_seed(0)
-    mixer, x = SpectrumMixer(16), tokens(2, 8, 8, 16)
+    mixer, x = TwoFilters(16), tokens(2, 8, 8, 16)
     before = mixer(x)
     same = x[:1].expand(2, -1, -1, -1)
     alike = mixer(same)
@@ -134,23 +166,23 @@ def test_what_learns_faster_starts_the_same_and_takes_larger_steps(kind: str) ->
 
 def test_a_gate_that_is_not_there_leaves_the_normalised_values() -> None:
     torch.manual_seed(0)
-    mixer, x = SpectrumMixer(16), tokens(2, 8, 8, 16)
-    expected = mixer.out_proj(mixer.norm(mixer.values(x)))
+    mixer, x = TwoFilters(16), tokens(2, 8, 8, 16)
+    expected = mixer.out_proj(mixer.norm(mixer.values(x, dct2(x))))
     torch.testing.assert_close(exchanged(mixer, gate="none")(x), expected)
 
 
 def test_cosines_are_one_of_the_bases_a_filter_can_be_synthesised_by() -> None:
     torch.manual_seed(0)
-    default, x = SpectrumMixer(16).values, tokens(2, 8, 8, 16)
+    default, x = Filter(16), tokens(2, 8, 8, 16)
     design = Synthesised(default, COSINE, everywhere=False)
     with torch.no_grad():
         design.responses[0].learned.copy_(default.weights.response.coefficients)
-    torch.testing.assert_close(design(x, dct2(x)), default(x))
+    torch.testing.assert_close(design(x, dct2(x)), default(x, dct2(x)))
 
 
 def test_filters_along_a_line_leave_the_other_lines_alone() -> None:
     torch.manual_seed(0)
-    lines = Lines(SpectrumMixer(16).values)
+    lines = Lines(Filter(16))
     with torch.no_grad():
         lines.proj.weight.copy_(torch.eye(16))
         lines.near.weight.zero_()

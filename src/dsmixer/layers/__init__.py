@@ -5,14 +5,13 @@ import timm  # noqa: F401  # isort: skip
 
 from dsmixer.layers.block import SpectrumBlock
 from dsmixer.layers.embed import Downsample, Stem
-from dsmixer.layers.mixer import SpectrumFilter, SpectrumMixer
+from dsmixer.layers.mixer import SpectrumMixer
 from dsmixer.layers.weights import DynamicGains, SpectrumWeights, StaticResponse
 
 __all__ = [
     "Downsample",
     "DynamicGains",
     "SpectrumBlock",
-    "SpectrumFilter",
     "SpectrumMixer",
     "SpectrumWeights",
     "StaticResponse",

@@ -1,10 +1,10 @@
-"""The spectrum mixer: two filters of the tokens, each DCT → spectrum weights → inverse DCT, and their product.
+"""The spectrum mixer: two filters of the tokens by DCT → spectrum weights → inverse DCT, and their product.
 
 Layout: B batch, H W token grid, U V frequencies, C channels. The design is ours (docs/paper-and-ours.md), the evidence
 for each part is in studies/mixers.
 """
 
-from typing import Any, cast
+from typing import cast
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -34,78 +34,53 @@ class DepthwiseConv(nn.Conv2d):
         return self._conv_forward(input.permute(0, 3, 1, 2), weight, self.bias).permute(0, 2, 3, 1)
 
 
-class SpectrumFilter(nn.Module):
-    """Filter the tokens far and near: through their weighed spectrum, and by a depthwise convolution.
+class SpectrumMixer(nn.Module):
+    """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
 
-        out = IDCT(spectrum weights · Linear(DCT(x))) + convolution(x)
+        values, gate = IDCT(spectrum weights · Linear(DCT(x))) + convolutions(x)
+        out = Linear(LayerNorm(values) ⊙ SiLU(gate))
 
-    Real weights build only even filters with mirrored borders, neither an edge nor a shift; the convolution, with zeros
-    outside, builds those.
+    Values and gate are two filters of the tokens, far through their spectrum and near by a convolution, so their
+    product compares a token with its surroundings. Real weights build only even filters with mirrored borders, neither
+    an edge nor a shift; the convolutions, with zeros outside, build those. One spectrum of 2C channels holds both.
 
     Args:
         dim: channels.
-        kernel_size: side of the convolution, odd.
+        kernel_size: side of the convolutions, odd.
         num_bands: bands per axis, DC included.
         num_terms: terms per axis of the static polynomial.
-        identity: the static response starts around one instead of zero.
         route: how the DCT is computed, see `dsmixer.spectral.dct`.
     """
 
     def __init__(
-        self,
-        dim: int,
-        *,
-        kernel_size: int = 3,
-        num_bands: int = 6,
-        num_terms: int = 4,
-        identity: bool = False,
-        route: Route = "auto",
+        self, dim: int, *, kernel_size: int = 3, num_bands: int = 6, num_terms: int = 4, route: Route = "auto"
     ) -> None:
         super().__init__()
         if not isinstance(kernel_size, int) or kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {kernel_size} has no middle; use 3, 5 or 7, or 1 for no neighbours")
         self.route: Route = route
-        self.proj = nn.Linear(dim, dim, bias=False)
-        self.weights = SpectrumWeights(dim, num_bands=num_bands, num_terms=num_terms, identity=identity)
-        self.near = DepthwiseConv(dim, kernel_size)
-
-    def forward(
-        self,
-        x_BHWC: Float[Tensor, "b h w c"],
-        x_BUVC: Float[Tensor, "b h w c"] | None = None,
-        constants: Constants = DIRECT,
-    ) -> Float[Tensor, "b h w c"]:
-        """Filtered tokens, in the dtype of the convolution's. ``x_BUVC`` is their spectrum, where it is known."""
-        # The projection commutes with the DCT. In float16 it comes first: after it, the spectrum would be float16.
-        s_BUVC = dct2(self.proj(x_BHWC), self.route, constants) if x_BUVC is None else self.proj(x_BUVC)
-        far_BHWC = idct2(self.weights(s_BUVC, constants), self.route, constants)
-        near_BHWC = self.near(x_BHWC)
-        return far_BHWC.to(near_BHWC.dtype) + near_BHWC
-
-
-class SpectrumMixer(nn.Module):
-    """Mix all tokens of an image in the frequency domain, with weights that its own content generates.
-
-        out = Linear(LayerNorm(values) ⊙ SiLU(gate))
-
-    Values and gate are two filters of the tokens, so their product compares a token with its surroundings near and far.
-
-    Args:
-        dim: channels.
-        route: how the DCT is computed, see `dsmixer.spectral.dct`.
-        filters: ``kernel_size``, ``num_bands`` and ``num_terms`` of both filters, see `SpectrumFilter`.
-    """
-
-    def __init__(self, dim: int, *, route: Route = "auto", **filters: Any) -> None:
-        super().__init__()
-        self.route: Route = route
-        self.values = SpectrumFilter(dim, route=route, **filters)
-        self.gate = SpectrumFilter(dim, route=route, identity=True, **filters)
+        self.proj = nn.Linear(dim, 2 * dim, bias=False)
+        # Values start from small random filters, the gate from its own tokens.
+        self.weights = SpectrumWeights(2 * dim, num_bands=num_bands, num_terms=num_terms, identity=dim)
+        self.near_values = DepthwiseConv(dim, kernel_size)
+        self.near_gate = DepthwiseConv(dim, kernel_size)
         self.norm = LayerNorm(dim, eps=1e-6)
         self.out_proj = nn.Linear(dim, dim)
 
     def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
         """Mixed tokens, same shape as ``x``; any height and width."""
-        x_BUVC = None if is_half(x_BHWC) else dct2(x_BHWC, self.route, constants)
-        values, gate = self.values(x_BHWC, x_BUVC, constants), self.gate(x_BHWC, x_BUVC, constants)
+        far_values, far_gate = self.far(x_BHWC, constants).chunk(2, -1)
+        near_values, near_gate = self.near_values(x_BHWC), self.near_gate(x_BHWC)
+        values = far_values.to(near_values.dtype) + near_values
+        gate = far_gate.to(near_gate.dtype) + near_gate
         return self.out_proj(self.norm(values) * silu(gate))
+
+    def far(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c2"]:
+        """Tokens filtered through their weighed spectrum: C channels of the values, then C of the gate."""
+        # The projection commutes with the DCT, and behind it half as many channels are transformed. In float16 it comes
+        # first: behind it, the spectrum would be float16.
+        if is_half(x_BHWC):
+            s_BUVC = dct2(self.proj(x_BHWC), self.route, constants)
+        else:
+            s_BUVC = self.proj(dct2(x_BHWC, self.route, constants))
+        return idct2(self.weights(s_BUVC, constants), self.route, constants)

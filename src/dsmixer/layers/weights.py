@@ -20,10 +20,10 @@ class StaticResponse(nn.Module):
     """One smooth response per channel, the same for every image, evaluated at any size.
 
     A polynomial of cosines of ω (a small FIR filter, local in space) plus one weight per band (global in space). It
-    starts as a small random filter; with ``identity``, as one plus such a filter.
+    starts as a small random filter; the last ``identity`` channels, as one plus such a filter.
     """
 
-    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: bool = False) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: int = 0) -> None:
         super().__init__()
         self.identity = identity
         self.coefficients = nn.Parameter(torch.empty(num_terms, num_terms, dim))
@@ -33,9 +33,8 @@ class StaticResponse(nn.Module):
     def reset_parameters(self) -> None:
         """Small random filters, no preference for a band."""
         nn.init.normal_(self.coefficients, std=COEFFICIENT_STD)
-        if self.identity:
-            with torch.no_grad():
-                self.coefficients[0, 0] += 1
+        with torch.no_grad():
+            self.coefficients[0, 0, self.coefficients.shape[-1] - self.identity :] += 1
         nn.init.zeros_(self.band_weights)
 
     def forward(self, height: int, width: int, constants: Constants = DIRECT) -> Float[Tensor, "u v c"]:
@@ -79,7 +78,7 @@ class DynamicGains(nn.Module):
 class SpectrumWeights(nn.Module):
     """Weigh a spectrum by static response × dynamic gains."""
 
-    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: bool = False) -> None:
+    def __init__(self, dim: int, *, num_bands: int = 6, num_terms: int = 4, identity: int = 0) -> None:
         super().__init__()
         self.response = StaticResponse(dim, num_bands=num_bands, num_terms=num_terms, identity=identity)
         self.gains = DynamicGains(dim, num_bands=num_bands)
