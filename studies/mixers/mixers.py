@@ -262,7 +262,7 @@ QUESTIONS: dict[str, Question] = {
     "5-speed": Question(
         "final", ("dsm", "dsm-at-0.004", *SPEED, "dsm-fast-3-at-0.004", "dsm-fast-all-at-0.004", "whole-conv7")
     ),
-    "5-rates": Question("final", tuple(row for name in RATED for row in (name, *rates(name)))),
+    "5-rates": Question("final", ("dsm", "dsm-at-0.008", *(row for name in RATED for row in (name, *rates(name))))),
     "5-rates-all": Question("final", ("dsm", *rates("dsm"), *(row for name in PEERS for row in (name, *rates(name))))),
     "6-frequencies": Question("final", ("dsm", "dsm-static", "whole-conv7", "mambaout", "attention", "gfnet")),
     "7-grid-8": Question("grid-8", GRID),
