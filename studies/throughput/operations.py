@@ -1,4 +1,4 @@
-"""How many operations that make a tensor PyTorch dispatches in a forward pass: what a GPU's launches cost grows with them.
+"""How many operations a forward pass dispatches, views left out: the launches that a GPU waits for with small batches.
 
 uv run python studies/throughput/operations.py dsm_tiny convnext_tiny [--size 224]
 """
