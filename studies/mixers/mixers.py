@@ -219,7 +219,7 @@ AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | 
 # The recipe's learning rate was set for ours: all of them at half of it, twice and four times.
 RATES = {
     f"{name}-at-{rate}": AT_ONE_RATE[name]._replace(recipe={"lr": rate})
-    for name in ("dsm", "dsm-static", "dsm-fast-3", "dsm-fast-all", "whole-conv7", *PEERS)
+    for name in ("dsm", "dsm-static", "dsm-shuffled", "dsm-fast-3", "dsm-fast-all", "whole-conv7", *PEERS)
     for rate in (1e-3, 4e-3, 8e-3)
 }
 MIXERS = AT_ONE_RATE | RATES
@@ -240,7 +240,7 @@ class Question(NamedTuple):
 FAR = ("far", "far-static", "far-emphasis", "far-batch", "far-shuffled")
 GATE = ("far-other-gate", "far-no-gate", "far-no-gate-dynamic", "far-no-gate-shuffled")
 GRID = ("dsm", "dsm-static", "whole-conv7", "mambaout", "gatedconv7", "attention")
-RATED = ("dsm", "dsm-static", "whole-conv7", "mambaout", "spanetv2", "vheat", "gatedconv7")
+RATED = ("dsm", "dsm-static", "dsm-shuffled", "whole-conv7", "mambaout", "spanetv2", "vheat", "gatedconv7")
 LARGE = ("dsm", "dsm-static", "whole-conv7", "mambaout", "spanetv2", "vheat")
 QUESTIONS: dict[str, Question] = {
     "peers": Question("final", ("dsm", "dsm-static", "whole-conv7", "far", *PEERS)),
