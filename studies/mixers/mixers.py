@@ -245,6 +245,7 @@ LARGE = ("dsm", "dsm-static", "whole-conv7", "mambaout", "spanetv2", "vheat")
 QUESTIONS: dict[str, Question] = {
     "peers": Question("final", ("dsm", "dsm-static", "whole-conv7", "far", *PEERS)),
     "1-dynamic": Question("final", ("dsm", *DYNAMIC)),
+    "1-dynamic-rate": Question("final", ("dsm-at-0.004", "dsm-shuffled-at-0.004", "dsm-static-at-0.004")),
     "1-dynamic-varied": Question("varied", ("dsm", *DYNAMIC, "whole-conv7", "mambaout")),
     "1-dynamic-far": Question("final", FAR),
     "1-dynamic-gate": Question("final", ("far", "far-static", *GATE)),
