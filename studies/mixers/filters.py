@@ -11,7 +11,6 @@ from torch.nn.functional import silu
 from dsmixer.layers.mixer import DepthwiseConv
 from dsmixer.layers.weights import SpectrumWeights
 from dsmixer.spectral import dct2, idct2
-from dsmixer.spectral.constants import DIRECT, Constants
 
 
 class Filter(nn.Module):
@@ -27,9 +26,9 @@ class Filter(nn.Module):
         self.weights = SpectrumWeights(dim, identity=dim if identity else 0)
         self.near = DepthwiseConv(dim, 3)
 
-    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
+    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor) -> Tensor:
         """Filtered tokens; ``x_BUVC`` is their spectrum."""
-        return idct2(self.weights(self.proj(x_BUVC), constants)) + self.near(x_BHWC)
+        return idct2(self.weights(self.proj(x_BUVC))) + self.near(x_BHWC)
 
 
 class TwoFilters(nn.Module):

@@ -62,6 +62,16 @@ def whole(**options: Any) -> Mixer:
     return Mixer(lambda at: Whole(at.dim, **options), mlp="none")
 
 
+def at_rate(name: str, rate: float) -> str:
+    """What a row is called at another learning rate than the recipe's."""
+    return f"{name}-at-{rate}"
+
+
+def rates(name: str) -> tuple[str, ...]:
+    """A row at half and at twice the recipe's learning rate."""
+    return at_rate(name, 1e-3), at_rate(name, 4e-3)
+
+
 # 1. dynamic or static: gains by another rule, from another image, none; the gate of another image, or none
 DYNAMIC = {
     "dsm-static": dsm(gains="none"),
@@ -218,16 +228,11 @@ OF_FAR = {"far": far()} | FAR_DYNAMIC | FAR_PARITY | FAR_LOCALITY | FAR_RESPONSE
 AT_ONE_RATE: dict[str, Mixer] = OF_DSM | OF_FAR | NEAR | WHOLE | WHOLE_PARITY | CONTROLS | PEERS
 # The recipe's learning rate was set for ours: all of them at half of it, twice and four times.
 RATES = {
-    f"{name}-at-{rate}": AT_ONE_RATE[name]._replace(recipe={"lr": rate})
+    at_rate(name, rate): AT_ONE_RATE[name]._replace(recipe={"lr": rate})
     for name in ("dsm", "dsm-static", "dsm-shuffled", "dsm-fast-3", "dsm-fast-all", "whole-conv7", *PEERS)
     for rate in (1e-3, 4e-3, 8e-3)
 }
 MIXERS = AT_ONE_RATE | RATES
-
-
-def rates(name: str) -> tuple[str, ...]:
-    """A row at half and at twice the recipe's learning rate."""
-    return f"{name}-at-0.001", f"{name}-at-0.004"
 
 
 class Question(NamedTuple):

@@ -58,7 +58,7 @@ class Response(nn.Module):
         response = torch.cat([polynomial_response(group, height, width, pair) for group, pair in groups], -1)
         if self.band_weights is not None:
             response = response + spectrum_weights(self.band_weights[None], height, width, constants)[0]
-        return response if self.speed == 1 else self.speed * response
+        return self.speed * response
 
 
 class Numbers(nn.Module):

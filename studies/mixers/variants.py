@@ -13,7 +13,7 @@ from dsmixer.layers.weights import SpectrumWeights
 from dsmixer.spectral import dct, dct2, idct, idct2, ring_weights
 from dsmixer.spectral.constants import DIRECT, Constants
 from studies.mixers.filters import Filter, TwoFilters
-from studies.mixers.gains import GAINS, NUM_BANDS, Faster, NoGains, emphasis, image_content
+from studies.mixers.gains import GAINS, NUM_BANDS, Faster, emphasis, image_content
 from studies.mixers.responses import BASES, COSINE, AxisResponse, Bases, Numbers, Response, synthesised
 
 # How a filter's static response is made from (channels, side of the grid, whether it starts as the identity).
@@ -61,10 +61,9 @@ def exchanged(
     """
     for name, one in (("values", mixer.values), ("gate", mixer.gate)):
         dim, identity = one.proj.out_features, one.identity
-        if (gains, content) != ("default", "own"):
-            one.weights.gains = Gains(GAINS[gains](dim), content == "other")
-        if weighed not in ("both", name):
-            one.weights.gains = Gains(NoGains(), of_other=False)
+        its_gains = gains if weighed in ("both", name) else "none"
+        if (its_gains, content) != ("default", "own"):
+            one.weights.gains = Gains(GAINS[its_gains](dim), content == "other")
         if response != "default":
             one.weights.response = RESPONSES[response](dim, side, identity)
         if near_speed != 1:
@@ -89,7 +88,7 @@ class Gains(nn.Module):
         super().__init__()
         self.gains, self.of_other = gains, of_other
 
-    def forward(self, s_BUVC: Tensor, constants: Constants) -> Tensor | float:
+    def forward(self, s_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor | float:
         return self.gains(s_BUVC.roll(1, 0) if self.of_other else s_BUVC)
 
 
@@ -109,10 +108,10 @@ class Synthesised(nn.Module):
         self.bases = [(pair,) for pair in bases] if everywhere else [bases]
         self.responses = nn.ModuleList(Response(dim, own) for own in self.bases)
 
-    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
+    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor) -> Tensor:
         """Filtered tokens."""
         s_BUVC = self.proj(x_BUVC)
-        s_BUVC = s_BUVC * self.gains(s_BUVC, constants)
+        s_BUVC = s_BUVC * self.gains(s_BUVC)
         out = self.near(x_BHWC)
         for response, bases in zip(self.responses, self.bases, strict=True):
             out = out + synthesised(s_BUVC * response(*s_BUVC.shape[1:3]), bases)
@@ -131,7 +130,7 @@ class Lines(nn.Module):
         half = of.proj.out_features // 2
         self.weights = nn.ModuleList(SpectrumWeights(half, identity=half if of.identity else 0) for _ in range(2))
 
-    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor, constants: Constants = DIRECT) -> Tensor:
+    def forward(self, x_BHWC: Tensor, x_BUVC: Tensor) -> Tensor:
         """Filtered tokens; their two-dimensional spectrum is not used."""
         halves = zip(self.proj(x_BHWC).chunk(2, -1), (1, 2), self.weights, strict=True)
         return torch.cat([self._filtered(half, dim, weights) for half, dim, weights in halves], -1) + self.near(x_BHWC)
@@ -234,7 +233,7 @@ class OtherImage(nn.Module):
         super().__init__()
         self.of = of
 
-    def forward(self, *args: Tensor | Constants) -> Tensor:
+    def forward(self, *args: Tensor) -> Tensor:
         return self.of(*args).roll(1, 0)
 
 

@@ -2,10 +2,10 @@
 
 uv run python studies/spectra/draw.py runs/digits-001 docs/pictures/spectra.png
 
-Of all filters with at least 64 tokens, the channel whose gains differ most between the test images is drawn. Top: one
-test image of each class. Middle: log power of this channel's spectrum. Bottom: log2 of the dynamic gains on the same
-frequencies; above 0 a ring is emphasised, below 0 diminished. DC is top left, frequency grows to the right (width) and
-downwards (height). What is printed says how much all gains differ on average.
+Of all mixers with at least 64 tokens, the channel of a value or a gate whose gains differ most between the test images
+is drawn. Top: one test image of each class. Middle: log power of this channel's spectrum. Bottom: log2 of the dynamic
+gains on the same frequencies; above 0 a ring is emphasised, below 0 diminished. DC is top left, frequency grows to the
+right (width) and downwards (height). What is printed says how much all gains differ on average.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def load(folder: Path) -> tuple[torch.nn.Module, dict[str, str]]:
 
 
 def look(model: torch.nn.Module, images: torch.Tensor) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Power and log2 gains, both (B, U, V, C), of every filter with at least 64 tokens, by name."""
+    """Power and log2 gains, both (B, U, V, C), of every mixer with at least 64 tokens, by name."""
     seen = {}
 
     def remember(name: str):

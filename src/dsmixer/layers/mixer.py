@@ -69,11 +69,9 @@ class SpectrumMixer(nn.Module):
 
     def forward(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c"]:
         """Mixed tokens, same shape as ``x``; any height and width."""
-        far_values, far_gate = self.far(x_BHWC, constants).chunk(2, -1)
         near_values, near_gate = self.near_values(x_BHWC), self.near_gate(x_BHWC)
-        values = far_values.to(near_values.dtype) + near_values
-        gate = far_gate.to(near_gate.dtype) + near_gate
-        return self.out_proj(self.norm(values) * silu(gate))
+        values, gate = self.far(x_BHWC, constants).to(near_values.dtype).chunk(2, -1)
+        return self.out_proj(self.norm(values + near_values) * silu(gate + near_gate))
 
     def far(self, x_BHWC: Float[Tensor, "b h w c"], constants: Constants = DIRECT) -> Float[Tensor, "b h w c2"]:
         """Tokens filtered through their weighed spectrum: C channels of the values, then C of the gate."""
